@@ -1,0 +1,220 @@
+"""Graph, Node and Value: the record of what a network computes, with no arithmetic in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+LABEL_DTYPE = "int64"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a shape rule says of an output.
+
+    `shape` is that of one example where `batched` (the batch axis is never part of it, so that a
+    graph serves any batch), else of the whole.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    batched: bool = True
+
+
+class Value:
+    """An edge of the graph: something computed, an input, a parameter, a buffer or a constant.
+
+    Attributes
+    ----------
+    shape, dtype, batched : as in `Spec`
+    producer : the Node that computes it, or None
+    source : what it is where nothing computes it: an `Input`, a Parameter, a Buffer
+    layout : "plain" (row-major in the order of `shape`), or what a layout pass assigns
+    """
+
+    __slots__ = ("batched", "dtype", "graph", "layout", "producer", "shape", "source")
+
+    def __init__(self, graph: Graph, spec: Spec, producer: Node | None = None, source: Any = None):
+        self.graph = graph
+        self.shape, self.dtype, self.batched = spec.shape, spec.dtype, spec.batched
+        self.producer, self.source = producer, source
+        self.layout = "plain"
+
+    @property
+    def size(self) -> int:
+        """Elements of one example (of the whole, if not batched)."""
+        return math.prod(self.shape)
+
+    @property
+    def columns(self) -> int:
+        """Length of the last axis."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of `columns` elements in one example."""
+        return self.size // self.columns
+
+    def __repr__(self) -> str:
+        axes = (["batch"] if self.batched else []) + [str(n) for n in self.shape]
+        return f"Value({', '.join(axes)}; {self.dtype})"
+
+    def __add__(self, other):
+        return self.graph.combine("add", self, other)
+
+    def __mul__(self, other):
+        if isinstance(other, (int, float)):
+            return self.graph.record("scale", [self], factor=float(other))[0]
+        return self.graph.combine("multiply", self, other)
+
+    def __neg__(self):
+        return self * -1.0
+
+    def __sub__(self, other):
+        return self + other * -1.0
+
+    def __rsub__(self, other):
+        return other + self * -1.0
+
+    def __truediv__(self, other):
+        if isinstance(other, (int, float)):
+            return self * (1.0 / other)
+        return NotImplemented
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __bool__(self):
+        raise TypeError(
+            "the control flow of `forward` must not depend on data: a traced value has a shape "
+            "and a dtype, but no numbers yet"
+        )
+
+    __iter__ = None  # so that numpy and list() refuse it at once
+
+
+@dataclass(eq=False)
+class Input:
+    """Where a Value comes from the caller."""
+
+    index: int
+    name: str
+
+
+@dataclass(eq=False)
+class Buffer:
+    """An array that belongs to a module and is no parameter (a running mean, a constant)."""
+
+    array: Any
+    name: str = ""
+
+
+class Node:
+    """One application of an operator."""
+
+    __slots__ = ("attributes", "inputs", "layer", "operator", "outputs")
+
+    def __init__(self, operator, inputs, attributes, layer):
+        self.operator = operator
+        self.inputs: list[Value | None] = list(inputs)
+        self.outputs: list[Value] = []
+        self.attributes: dict[str, Any] = attributes
+        self.layer: str = layer
+
+    def __repr__(self) -> str:
+        return f"Node({self.operator.name}, layer={self.layer!r})"
+
+
+class Graph:
+    """Nodes in the order in which they can be computed, and the values between them.
+
+    Attributes
+    ----------
+    nodes : forward nodes, then (after autodiff) backward nodes
+    forward_count : how many of them are forward nodes
+    inputs, outputs : Values
+    gradients : parameter or input Value -> Value of its gradient, after autodiff
+    metrics : name -> Value of shape (4,) that a loss operator fills
+    """
+
+    def __init__(self, dtype: str, layer_names: dict[int, str] | None = None):
+        self.dtype = dtype
+        self.layer_names = layer_names or {}
+        self.nodes: list[Node] = []
+        self.forward_count = 0
+        self.inputs: list[Value] = []
+        self.outputs: list[Value] = []
+        self.gradients: dict[Value, Value] = {}
+        self.metrics: dict[str, Value] = {}
+        self.layer = ""
+        self._sources: dict[int, Value] = {}
+        self._keep_alive: list[Any] = []
+
+    def input(self, name: str, spec: Spec) -> Value:
+        """A new Value that the caller provides."""
+        value = Value(self, spec, source=Input(len(self.inputs), name))
+        self.inputs.append(value)
+        return value
+
+    def source(self, thing: Any, shape: Iterable[int], dtype: str | None = None) -> Value:
+        """The Value of a parameter or of a buffer: always the same one for the same thing."""
+        key = id(thing.array) if isinstance(thing, Buffer) else id(thing)
+        if key not in self._sources:
+            spec = Spec(tuple(shape), dtype or self.dtype, batched=False)
+            self._sources[key] = Value(self, spec, source=thing)
+            self._keep_alive.append(thing)
+        return self._sources[key]
+
+    def sources(self) -> list[Value]:
+        """The Values of parameters and buffers, in the order in which they were met."""
+        return list(self._sources.values())
+
+    def record(self, name: str, inputs: Iterable[Value | None], **attributes) -> list[Value]:
+        """Appends a node; its operator's shape rule checks the inputs and gives the outputs."""
+        node = self.make_node(name, inputs, **attributes)
+        self.nodes.append(node)
+        return node.outputs
+
+    def make_node(self, name: str, inputs: Iterable[Value | None], **attributes) -> Node:
+        """A node that is not appended yet, for passes that insert it elsewhere."""
+        from fastnn._compiler.operators import OPERATORS  # the table is made of Graph's users
+
+        operator = OPERATORS[name]
+        node = Node(operator, inputs, attributes, self.layer)
+        try:
+            specs = operator.infer(node)
+        except ValueError as error:
+            where = f"layer {self.layer!r} ({name}): " if self.layer else f"{name}: "
+            raise ValueError(where + str(error)) from None
+        node.outputs = [Value(self, spec, producer=node) for spec in specs]
+        return node
+
+    def combine(self, name: str, a: Value, b: Any) -> Value:
+        """An elementwise operator of two operands, the second perhaps a scalar sum's zero."""
+        if isinstance(b, (int, float)) and b == 0 and name == "add":
+            return a  # sum() starts from 0
+        if not isinstance(b, Value):
+            raise TypeError(f"{name}: got {type(b).__name__}, expected a traced value")
+        return self.record(name, [a, b])[0]
+
+    def users(self) -> dict[Value, list[Node]]:
+        """Which nodes read each value."""
+        table: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for value in node.inputs:
+                if value is not None:
+                    table.setdefault(value, []).append(node)
+        return table
+
+    def replace(self, old: Value, new: Value) -> None:
+        """Makes every reader of `old` read `new`."""
+        for node in self.nodes:
+            node.inputs = [new if value is old else value for value in node.inputs]
+        self.outputs = [new if value is old else value for value in self.outputs]
+        self.gradients = {
+            key: (new if value is old else value) for key, value in self.gradients.items()
+        }
+        self.metrics = {
+            key: (new if value is old else value) for key, value in self.metrics.items()
+        }

@@ -1,0 +1,170 @@
+"""Lower: from a graph and a memory plan to the flat list of steps that a Program runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
+from fastnn._compiler.memory import MemoryPlan, plan_memory
+from fastnn._compiler.operators.base import Call, Size
+from fastnn._core.dispatch import kernels
+from fastnn._core.program import (
+    ABSENT,
+    ADDRESS,
+    ARENA,
+    EXTERNAL,
+    External,
+    Program,
+    aligned_zeros,
+)
+
+ITEMSIZES = {"float32": 4, "float64": 8, "int64": 8}
+LABEL_OPERATORS = ("cross_entropy", "multi_margin")
+
+
+@dataclass(frozen=True)
+class LoweredStep:
+    """A kernel with operands that have addresses: (kind, value), see fastnn._core.program."""
+
+    name: str
+    kernel: Any
+    data: list[tuple[int, int]]
+    sizes: list[Size]
+    scalars: list[float]
+    nanoseconds: Size
+    workspace_per_thread: int
+
+
+@dataclass(frozen=True)
+class LoweredGraph:
+    """A Program and where to find a graph's values in it."""
+
+    graph: Graph
+    program: Program
+    plan: MemoryPlan
+    arena: np.ndarray
+    externals: dict[Value, int]
+    step_nodes: list[Node]
+    workspace_bytes: int
+
+    def view(self, value: Value) -> np.ndarray:
+        """A value's memory in the arena, at the current batch: overwritten by the next run."""
+        shape = (self.program.batch, *value.shape) if value.batched else value.shape
+        dtype = np.dtype(value.dtype)
+        start = self.plan.offsets[value]
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        return self.arena[start : start + size].view(dtype).reshape(shape)
+
+    def memory_bytes(self) -> int:
+        """What the program takes besides parameters, gradients and the caller's arrays."""
+        return self.plan.arena_bytes + self.workspace_bytes
+
+
+def lower(
+    graph: Graph,
+    capacity: int,
+    threads: int,
+    given: dict[Value, int],
+    results: Sequence[Value] = (),
+    keep_all: bool = False,
+) -> LoweredGraph:
+    """The program of a graph.
+
+    Parameters
+    ----------
+    graph : after all passes
+    capacity : the largest batch
+    threads : the largest team
+    given : value -> address, of results that go to memory that is there already
+    results : values that are written to arrays bound at each run; they come after the inputs
+    keep_all : plan no memory twice, to look at every value after a run
+    """
+    fixed = [*given, *results]
+    plan = plan_memory(graph, capacity, ITEMSIZES, fixed, keep_all)
+    externals = {value: i for i, value in enumerate([*graph.inputs, *results])}
+    arena = aligned_zeros(plan.arena_bytes, np.uint8)
+    table = kernels(graph.dtype)
+    calls = [(node, call) for node in graph.nodes for call in node.operator.lower(node)]
+    keep_alive: list[Any] = []
+
+    def locate(value: Value | None) -> tuple[int, int]:
+        if value is None:
+            return ABSENT, 0
+        holder = plan.representative.get(value, value)
+        if holder in externals:
+            return EXTERNAL, externals[holder]
+        if holder in given:
+            return ADDRESS, given[holder]
+        if value in plan.offsets:
+            return ARENA, plan.offsets[value]
+        return ADDRESS, source_address(holder, keep_alive)
+
+    def step(call: Call) -> LoweredStep:
+        sizes = [size if isinstance(size, Size) else Size(constant=size) for size in call.sizes]
+        return LoweredStep(
+            call.kernel,
+            table[call.kernel],
+            [locate(value) for value in call.data],
+            [Size(int(size.per_example), int(size.constant)) for size in sizes],
+            call.scalars,
+            call.nanoseconds,
+            workspace_bytes(call, capacity),
+        )
+
+    steps = [step(call) for _, call in calls]
+    workspace = max((s.workspace_per_thread for s in steps), default=0) * threads
+    program = Program(
+        steps,
+        segments(graph, [node for node, _ in calls]),
+        [external(graph, value) for value in externals],
+        arena,
+        aligned_zeros(workspace, np.uint8),
+        capacity,
+        threads,
+        keep_alive,
+    )
+    nodes = [node for node, _ in calls]
+    return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace)
+
+
+def segments(graph: Graph, nodes: list[Node]) -> tuple[int, int, int]:
+    """How many steps belong to forward, backward and update."""
+    forward = set(graph.nodes[: graph.forward_count])
+    update = {node for node in graph.nodes if not node.outputs or node.operator.name in UPDATES}
+    counts = [0, 0, 0]
+    for node in nodes:
+        counts[0 if node in forward else 2 if node in update else 1] += 1
+    return counts[0], counts[1], counts[2]
+
+
+UPDATES = {"sgd_update", "count_step", "squared_norm", "clip_factor"}
+
+
+def workspace_bytes(call: Call, capacity: int) -> int:
+    """A thread's workspace in whole cache lines."""
+    wanted = call.workspace_per_thread
+    count = wanted.at(capacity) if isinstance(wanted, Size) else wanted
+    return -(-int(count) // 64) * 64
+
+
+def source_address(value: Value, keep_alive: list[Any]) -> int:
+    """Where a parameter or a buffer lies."""
+    source = value.source
+    array = source.array if isinstance(source, Buffer) else source.storage
+    keep_alive.append(array)
+    return array.ctypes.data
+
+
+def external(graph: Graph, value: Value) -> External:
+    """How an array of the caller's is checked."""
+    name = value.source.name if isinstance(value.source, Input) else "output"
+    classes, ignore_index = 0, 0
+    for node in graph.nodes:
+        if node.operator.name in LABEL_OPERATORS and node.inputs[1] is value:
+            classes = node.inputs[0].columns
+            ignore_index = node.attributes.get("ignore_index", 0)  # 0 is a label like any other
+    return External(name, value.shape, value.dtype, value.batched, classes, ignore_index)

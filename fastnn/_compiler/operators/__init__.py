@@ -1,0 +1,63 @@
+"""The table of operators: for each its shape rule, its backward rule and its kernel.
+
+An operator is added by writing a class in the file of its family and naming it here;
+docs/adding-an-operator.md walks through one.
+"""
+
+from fastnn._compiler.operators.activation import (
+    Activation,
+    ActivationBackward,
+    LearnedELU,
+    LearnedELUBackward,
+    PReLU,
+    PReLUBackward,
+    Softmax,
+    SoftmaxBackward,
+)
+from fastnn._compiler.operators.base import Operator
+from fastnn._compiler.operators.linear import (
+    Linear,
+    LinearBackwardInput,
+    LinearBackwardParameters,
+)
+from fastnn._compiler.operators.loss import (
+    BinaryCrossEntropy,
+    BinaryCrossEntropyBackward,
+    CrossEntropy,
+    CrossEntropyBackward,
+    MultiMargin,
+    MultiMarginBackward,
+    SquaredError,
+    SquaredErrorBackward,
+)
+from fastnn._compiler.operators.normalization import BatchNorm, BatchNormBackward
+from fastnn._compiler.operators.structure import (
+    Add,
+    Concatenate,
+    Copy,
+    Dropout,
+    DropoutBackward,
+    Maxout,
+    MaxoutBackward,
+    Multiply,
+    Reshape,
+    Scale,
+    Slice,
+    Unslice,
+)
+from fastnn._compiler.operators.update import ClipFactor, CountStep, SGDUpdate, SquaredNorm
+
+OPERATORS: dict[str, Operator] = {
+    operator.name: operator()
+    for operator in (
+        *(Linear, LinearBackwardInput, LinearBackwardParameters),
+        *(Activation, ActivationBackward, Softmax, SoftmaxBackward),
+        *(PReLU, PReLUBackward, LearnedELU, LearnedELUBackward),
+        *(BatchNorm, BatchNormBackward),
+        *(Dropout, DropoutBackward, Maxout, MaxoutBackward),
+        *(Add, Multiply, Scale, Copy, Reshape, Concatenate, Slice, Unslice),
+        *(CrossEntropy, CrossEntropyBackward, MultiMargin, MultiMarginBackward),
+        *(SquaredError, SquaredErrorBackward, BinaryCrossEntropy, BinaryCrossEntropyBackward),
+        *(SGDUpdate, CountStep, SquaredNorm, ClipFactor),
+    )
+}

@@ -1,0 +1,110 @@
+"""What an operator is to the compiler, and the words in which it asks for its kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastnn._compiler.graph import Node, Spec, Value
+
+# Rates from which the serial time of a step is estimated, for the choice between one thread and
+# the team (fastnn/_core/program.pyx). They need only be right to a factor of two.
+FLOPS_PER_NANOSECOND = 80.0
+ELEMENTS_PER_NANOSECOND = 8.0
+EXPONENTIALS_PER_NANOSECOND = 1.3
+
+# A thread's copy of a panel of a matrix product: DEPTH_BLOCK rows (kernels/matmul.pxd) of four
+# vectors of 64 bytes at the most.
+PANEL_WORKSPACE_BYTES = 512 * 4 * 64
+
+REDUCTIONS = {"mean": 0, "sum": 1, "none": 2}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number that is affine in the batch: per_example * batch + constant."""
+
+    per_example: float = 0
+    constant: float = 0
+
+    def __mul__(self, factor: float) -> Size:
+        return Size(self.per_example * factor, self.constant * factor)
+
+    __rmul__ = __mul__
+
+    def at(self, batch: int) -> float:
+        """The number for a batch."""
+        return self.per_example * batch + self.constant
+
+
+BATCH = Size(per_example=1)
+
+
+def elements(value: Value) -> Size:
+    """How many elements a value has in all."""
+    return BATCH * value.size if value.batched else Size(constant=value.size)
+
+
+def rows(value: Value) -> Size:
+    """How many rows of `value.columns` elements it has in all."""
+    return BATCH * value.rows if value.batched else Size(constant=value.rows)
+
+
+@dataclass
+class Call:
+    """A kernel and its operands, in the order in which the kernel takes them."""
+
+    kernel: str
+    data: list[Value | None]
+    sizes: list[Size | int] = field(default_factory=list)
+    scalars: list[float] = field(default_factory=list)
+    nanoseconds: Size = Size()
+    workspace_per_thread: int | Size = 0
+
+
+class Operator:
+    """One row of the operator table: its shape rule, its backward rule, its kernel.
+
+    Attributes
+    ----------
+    name : the key in the table
+    in_place : pairs (output, input) that may share memory where the input is not read later
+    is_view : the output is the input's memory under another shape
+    reads_beyond : inputs of which a kernel reads (never uses) a vector beyond the end, which must
+        therefore not lie in memory of the caller's
+    updates_state : has an effect besides its outputs, and is kept even if they are not used
+    """
+
+    name = ""
+    in_place: tuple[tuple[int, int], ...] = ()
+    is_view = False
+    reads_beyond: tuple[int, ...] = ()
+    updates_state = False
+
+    def infer(self, node: Node) -> list[Spec]:
+        """The outputs' shapes; ValueError where the inputs don't fit."""
+        raise TypeError(f"{self.name}: no shape rule")
+
+    def backward(self, node: Node, gradients: list[Value | None]) -> list[Value | None]:
+        """Records the backward nodes and returns the gradient of each input, or None."""
+        raise ValueError(f"{self.name}: not differentiable")
+
+    def lower(self, node: Node) -> list[Call]:
+        """The kernels that compute it."""
+        raise TypeError(f"{self.name}: no kernel")
+
+    def flops(self, node: Node) -> int:
+        """Floating-point operations for one example."""
+        return sum(value.size for value in node.outputs[:1])
+
+
+def same(value: Value, **changes: Any) -> Spec:
+    """The spec of a value, perhaps with changes."""
+    spec = {"shape": value.shape, "dtype": value.dtype, "batched": value.batched}
+    return Spec(**(spec | changes))
+
+
+def require(condition: bool, message: str) -> None:
+    """A shape rule's check."""
+    if not condition:
+        raise ValueError(message)

@@ -1,0 +1,124 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from fastnn._compiler.activations import KINDS
+from fastnn._compiler.operators.base import (
+    FLOPS_PER_NANOSECOND,
+    PANEL_WORKSPACE_BYTES,
+    Call,
+    Operator,
+    require,
+    rows,
+    same,
+)
+
+
+class Linear(Operator):
+    """y (..., out) = f(x (..., in) @ weight + bias); inputs x, weight (out, in), bias or None.
+
+    Attributes `activation` and `slope` are set by the fusing pass.
+    """
+
+    name = "linear"
+
+    def infer(self, node):
+        x, weight, bias = node.inputs
+        require(len(x.shape) >= 1, f"got an input of shape (batch,), expected (batch, ..., in)")
+        out_features, in_features = weight.shape
+        require(
+            x.columns == in_features,
+            f"got {x.columns} input features (shape {('batch', *x.shape)}), expected {in_features}",
+        )
+        require(
+            bias is None or bias.shape == (out_features,),
+            f"got a bias of shape {bias and bias.shape}, expected {(out_features,)}",
+        )
+        return [same(x, shape=(*x.shape[:-1], out_features))]
+
+    def backward(self, node, gradients):
+        x, weight, bias = node.inputs
+        (dy,) = gradients
+        graph = x.graph
+        dx = graph.record("linear_backward_input", [dy, weight, x])[0]
+        parameters = graph.record("linear_backward_parameters", [x, dy, weight, bias])
+        return [dx, parameters[0], parameters[1] if bias is not None else None]
+
+    def lower(self, node):
+        x, weight, bias = node.inputs
+        return [
+            Call(
+                "linear_forward",
+                [node.outputs[0], x, weight, bias],
+                [rows(x), weight.shape[0], weight.shape[1], KINDS[activation_of(node)]],
+                [node.attributes.get("slope", 0.0)],
+                product_time(x, weight),
+                PANEL_WORKSPACE_BYTES,
+            )
+        ]
+
+    def flops(self, node):
+        x, weight, bias = node.inputs
+        return x.rows * (2 * weight.size + (weight.shape[0] if bias is not None else 0))
+
+
+class LinearBackwardInput(Operator):
+    """dx = dy @ weight^T; inputs dy, weight, x.
+
+    x is read only where the fusing pass has put the gradient of the activation that made x here
+    (attribute `activation`); its shape is needed always.
+    """
+
+    name = "linear_backward_input"
+
+    def infer(self, node):
+        return [same(node.inputs[2])]
+
+    def lower(self, node):
+        dy, weight, x = node.inputs
+        activation = activation_of(node)
+        return [
+            Call(
+                "linear_backward_input",
+                [node.outputs[0], dy, weight, x if activation != "identity" else None],
+                [rows(dy), weight.shape[0], weight.shape[1], KINDS[activation]],
+                [node.attributes.get("slope", 0.0)],
+                product_time(dy, weight),
+                PANEL_WORKSPACE_BYTES,
+            )
+        ]
+
+
+class LinearBackwardParameters(Operator):
+    """dweight = x^T @ dy, dbias = the sum of dy over its rows; inputs x, dy, weight, bias."""
+
+    name = "linear_backward_parameters"
+    reads_beyond = (1,)
+
+    def infer(self, node):
+        _, _, weight, bias = node.inputs
+        return [same(weight)] + ([same(bias)] if bias is not None else [])
+
+    def lower(self, node):
+        x, dy, weight, bias = node.inputs
+        dbias = node.outputs[1] if bias is not None else None
+        return [
+            Call(
+                "linear_backward_parameters",
+                [node.outputs[0], dbias, x, dy],
+                [rows(dy), weight.shape[0], weight.shape[1]],
+                [],
+                product_time(dy, weight),
+                PANEL_WORKSPACE_BYTES,
+            )
+        ]
+
+
+def activation_of(node):
+    """The name of the activation that was fused into a node."""
+    return node.attributes.get("activation", "identity")
+
+
+def product_time(x, weight):
+    """Estimated nanoseconds of a product with x's rows and the weight's size."""
+    return rows(x) * (2 * weight.size / FLOPS_PER_NANOSECOND)

@@ -1,0 +1,107 @@
+"""Batch normalization over the last axis."""
+
+from __future__ import annotations
+
+from fastnn._compiler.activations import KINDS
+from fastnn._compiler.graph import Spec
+from fastnn._compiler.operators.base import (
+    ELEMENTS_PER_NANOSECOND,
+    Call,
+    Operator,
+    elements,
+    require,
+    rows,
+    same,
+)
+from fastnn._compiler.operators.linear import activation_of
+
+# Tall matrices are summed by chunks of rows whose partial sums lie in the workspace
+# (kernels/normalization.pyx tells how many).
+PARTIAL_SUMS_BYTES = 1 << 20
+
+
+class BatchNorm(Operator):
+    """y = f((x - mean) / sqrt(var + eps) * weight + bias); inputs x, weight, bias, running_mean,
+    running_var, batches_tracked (all but x may be None).
+
+    Attributes: `training` (batch statistics, which also move the running averages), `eps`,
+    `momentum` (None: cumulative); `activation` and `slope` are set by the fusing pass. Outputs
+    after y: the mean and the inverse standard deviation that took part.
+    """
+
+    name = "batchnorm"
+    updates_state = True
+
+    def infer(self, node):
+        x, *parameters = node.inputs
+        require(len(x.shape) >= 1, "got an input of shape (batch,), expected (batch, channels)")
+        for value in parameters[:4]:
+            require(
+                value is None or value.shape == (x.columns,),
+                f"got {x.columns} channels (shape {('batch', *x.shape)}), "
+                f"expected {value and value.size}",
+            )
+        statistic = Spec((x.columns,), x.dtype, batched=False)
+        return [same(x), statistic, statistic]
+
+    def backward(self, node, gradients):
+        x, weight, bias = node.inputs[:3]
+        y, mean, inverse_std = node.outputs
+        # y takes part only once an activation is fused; until then it is no dependency.
+        dx, dweight, dbias = x.graph.record(
+            "batchnorm_backward",
+            [gradients[0], x, None, mean, inverse_std, weight, bias],
+            training=node.attributes["training"],
+        )
+        return [dx, dweight if weight is not None else None, dbias if bias is not None else None,
+                None, None, None]
+
+    def lower(self, node):
+        x, weight, bias, running_mean, running_var, batches_tracked = node.inputs
+        y, mean, inverse_std = node.outputs
+        attributes = node.attributes
+        sizes = [rows(x), x.columns, KINDS[activation_of(node)]]
+        slope = attributes.get("slope", 0.0)
+        time = elements(x) * (2 / ELEMENTS_PER_NANOSECOND)
+        if not attributes["training"]:
+            data = [y, mean, inverse_std, running_mean, running_var, x, weight, bias]
+            return [Call("batchnorm_inference", data, sizes, [attributes["eps"], slope], time)]
+        momentum = -1.0 if attributes["momentum"] is None else attributes["momentum"]
+        return [
+            Call(
+                "batchnorm_forward",
+                [y, mean, inverse_std, running_mean, running_var, batches_tracked, x, weight, bias],
+                sizes,
+                [attributes["eps"], momentum, slope],
+                time,
+                PARTIAL_SUMS_BYTES,
+            )
+        ]
+
+    def flops(self, node):
+        return 4 * node.inputs[0].size
+
+
+class BatchNormBackward(Operator):
+    """dx, dweight, dbias; inputs dy, x, y (None unless an activation is fused), mean, inverse_std,
+    weight, bias."""
+
+    name = "batchnorm_backward"
+
+    def infer(self, node):
+        x = node.inputs[1]
+        per_channel = Spec((x.columns,), x.dtype, batched=False)
+        return [same(x), per_channel, per_channel]
+
+    def lower(self, node):
+        dy, x, y, mean, inverse_std, weight, _ = node.inputs
+        return [
+            Call(
+                "batchnorm_backward",
+                [*node.outputs, dy, x, y, mean, inverse_std, weight],
+                [rows(x), x.columns, KINDS[activation_of(node)], int(node.attributes["training"])],
+                [node.attributes.get("slope", 0.0)],
+                elements(x) * (3 / ELEMENTS_PER_NANOSECOND),
+                PARTIAL_SUMS_BYTES,
+            )
+        ]

@@ -1,0 +1,91 @@
+"""What an optimizer does to flat buffers: the last nodes of a training graph.
+
+They write buffers in place and have no outputs of their own but small ones.
+"""
+
+from __future__ import annotations
+
+from fastnn._compiler.graph import Spec
+from fastnn._compiler.operators.base import ELEMENTS_PER_NANOSECOND, Call, Operator, elements
+
+# Partial sums of the gradient's norm: a double for 4,096 elements (kernels/update.pyx).
+NORM_CHUNK = 4096
+
+
+class SGDUpdate(Operator):
+    """One step of SGD on a run of the flat buffer; inputs weight, velocity, gradient, clip factor,
+    steps taken; attributes lr, momentum, dampening, weight_decay, nesterov."""
+
+    name = "sgd_update"
+    updates_state = True
+
+    def infer(self, node):
+        return []
+
+    def lower(self, node):
+        weight = node.inputs[0]
+        attributes = node.attributes
+        return [
+            Call(
+                "sgd_update",
+                node.inputs,
+                [elements(weight), int(attributes["nesterov"])],
+                [attributes[name] for name in ("lr", "momentum", "dampening", "weight_decay")],
+                elements(weight) * (4 / ELEMENTS_PER_NANOSECOND),
+            )
+        ]
+
+
+class CountStep(Operator):
+    """Adds one to the number of steps taken."""
+
+    name = "count_step"
+    updates_state = True
+
+    def infer(self, node):
+        return []
+
+    def lower(self, node):
+        return [Call("count_step", node.inputs)]
+
+
+class SquaredNorm(Operator):
+    """The sum of squares of a run of the flat gradient."""
+
+    name = "squared_norm"
+
+    def infer(self, node):
+        return [Spec((1,), node.inputs[0].dtype, batched=False)]
+
+    def lower(self, node):
+        (gradient,) = node.inputs
+        return [
+            Call(
+                "squared_norm",
+                [node.outputs[0], gradient],
+                [elements(gradient)],
+                [],
+                elements(gradient) * (1 / ELEMENTS_PER_NANOSECOND),
+                8 * (gradient.size // NORM_CHUNK + 1),
+            )
+        ]
+
+
+class ClipFactor(Operator):
+    """min(1, max_norm / norm) and the norm; inputs squared norms side by side in one buffer."""
+
+    name = "clip_factor"
+
+    def infer(self, node):
+        scalar = Spec((1,), node.inputs[0].dtype, batched=False)
+        return [scalar, scalar]
+
+    def lower(self, node):
+        return [
+            Call(
+                "clip_factor",
+                [*node.outputs, node.inputs[0]],
+                [node.inputs[0].size],
+                [node.attributes["max_norm"]],
+            )
+        ]

@@ -1,0 +1,53 @@
+"""Activations as steps of their own: where they could not be fused into the kernel before them."""
+
+from cython.parallel cimport prange
+
+from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
+from fastnn._core.simd cimport real
+from fastnn._core.step cimport Step, publish
+
+cdef enum:
+    # Elements of a piece of work: 16 KB of each operand in float, which stay in L1.
+    CHUNK = 4096
+
+
+cdef void activation_forward(
+    real* y,            # (n,)
+    const real* x,      # (n,)
+    Py_ssize_t n, int kind, real slope, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t chunk, first
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * CHUNK
+        activation_forward_row(kind, y + first, x + first, min(CHUNK, n - first), slope)
+
+
+cdef void activation_backward(
+    real* dx,           # (n,)
+    const real* dy,     # (n,)
+    const real* y,      # (n,)
+    Py_ssize_t n, int kind, real slope, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t chunk, first
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * CHUNK
+        activation_backward_row(kind, dx + first, dy + first, y + first, min(CHUNK, n - first),
+                                slope)
+
+
+cdef void run_activation_forward(const Step* s) noexcept nogil:
+    activation_forward(<real*>s.data[0], <real*>s.data[1],
+                       s.size[0], <int>s.size[1], <real>s.scalar[0], s.threads)
+
+
+cdef void run_activation_backward(const Step* s) noexcept nogil:
+    activation_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+                        s.size[0], <int>s.size[1], <real>s.scalar[0], s.threads)
+
+
+KERNELS = {
+    "activation_forward": publish(run_activation_forward),
+    "activation_backward": publish(run_activation_backward),
+}

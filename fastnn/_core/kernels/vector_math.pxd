@@ -1,0 +1,131 @@
+"""Exponential functions and activations on vectors: the mathematics, once, inlined into the loops.
+
+Each reads as its formula. Accuracy is that of the element type (2 units in the last place or so;
+measured in tests/test_vector_math.py); NaN stays NaN, and infinities give the limits.
+
+Activations are told apart by a literal `kind`, so that the choice is made by the C compiler and
+the loop that inlines it has no branch. Derivatives are functions of the output y alone, so that
+the input of an activation need not be kept.
+"""
+
+from fastnn._core.simd cimport (
+    real,
+    v_abs,
+    v_copy_sign,
+    v_less,
+    v_less_equal,
+    v_round,
+    v_scale_by_power,
+    v_select,
+    v_set,
+    v_zero_where,
+    vreal,
+)
+
+cdef enum:
+    # Activations that a kernel can apply to its own output. fastnn/_compiler/activations.py
+    # holds the same numbers.
+    IDENTITY = 0
+    RELU = 1
+    LEAKY_RELU = 2
+    SIGMOID = 3
+    TANH = 4
+    ELU = 5
+
+
+cdef inline vreal reduced_argument(vreal x, vreal* power) noexcept nogil:
+    """r in [-log(2)/2, log(2)/2] and a whole power with x = power log(2) + r.
+
+    log(2) is subtracted in two parts, the first exact in few bits, so that r keeps every digit.
+    """
+    cdef vreal whole = v_round(x * <real>1.44269504088896340736)
+    power[0] = whole
+    if sizeof(real) == 4:
+        return (x - whole * <real>0.693359375) - whole * <real>-2.12194440054690583e-4
+    return (x - whole * <real>0.693147180369123816490) - whole * <real>1.90821492927058770002e-10
+
+
+cdef inline vreal taylor_expm1(vreal r) noexcept nogil:
+    """exp(r) - 1 for |r| <= log(2)/2 by its series: the first term left out is below half a unit."""
+    cdef vreal p
+    if sizeof(real) == 4:
+        p = r * <real>(1.0 / 5040) + <real>(1.0 / 720)
+        p = p * r + <real>(1.0 / 120)
+        p = p * r + <real>(1.0 / 24)
+        p = p * r + <real>(1.0 / 6)
+        p = p * r + <real>0.5
+        return p * (r * r) + r
+    p = r * <real>(1.0 / 6227020800.0) + <real>(1.0 / 479001600)
+    p = p * r + <real>(1.0 / 39916800)
+    p = p * r + <real>(1.0 / 3628800)
+    p = p * r + <real>(1.0 / 362880)
+    p = p * r + <real>(1.0 / 40320)
+    p = p * r + <real>(1.0 / 5040)
+    p = p * r + <real>(1.0 / 720)
+    p = p * r + <real>(1.0 / 120)
+    p = p * r + <real>(1.0 / 24)
+    p = p * r + <real>(1.0 / 6)
+    p = p * r + <real>0.5
+    return p * (r * r) + r
+
+
+cdef inline vreal v_exp(vreal x) noexcept nogil:
+    """exp(x): zero below and infinity above the range of the type."""
+    cdef real lowest = -104 if sizeof(real) == 4 else -746
+    cdef real highest = 89 if sizeof(real) == 4 else 710
+    cdef vreal power
+    x = v_select(v_less(x, v_set(lowest)), v_set(lowest), x)
+    x = v_select(v_less(v_set(highest), x), v_set(highest), x)
+    cdef vreal r = reduced_argument(x, &power)
+    return v_scale_by_power(taylor_expm1(r) + 1, power)
+
+
+cdef inline vreal v_expm1_of_negative(vreal x) noexcept nogil:
+    """exp(x) - 1 for x <= 0, accurate near zero too: 2^k (exp(r) - 1) + (2^k - 1)."""
+    cdef real lowest = -60
+    cdef vreal power
+    x = v_select(v_less(x, v_set(lowest)), v_set(lowest), x)
+    cdef vreal r = reduced_argument(x, &power)
+    cdef vreal scale = v_scale_by_power(v_set(1), power)
+    return scale * taylor_expm1(r) + (scale - 1)
+
+
+cdef inline vreal v_sigmoid(vreal x) noexcept nogil:
+    """1 / (1 + exp(-x))"""
+    return 1 / (1 + v_exp(-x))
+
+
+cdef inline vreal v_tanh(vreal x) noexcept nogil:
+    """tanh |x| = -m / (m + 2) with m = exp(-2 |x|) - 1, and the sign of x."""
+    cdef vreal m = v_expm1_of_negative(v_abs(x) * <real>-2.0)
+    return v_copy_sign(m / (m + 2), x)
+
+
+cdef inline vreal activate(const int kind, vreal x, real slope) noexcept nogil:
+    """y = f(x). `slope` is the leaky ReLU's factor below zero, or ELU's alpha."""
+    if kind == RELU:
+        return v_zero_where(v_less_equal(x, v_set(0)), x)
+    if kind == LEAKY_RELU:
+        return v_select(v_less_equal(x, v_set(0)), slope * x, x)
+    if kind == SIGMOID:
+        return v_sigmoid(x)
+    if kind == TANH:
+        return v_tanh(x)
+    if kind == ELU:
+        return v_select(v_less_equal(x, v_set(0)), slope * v_expm1_of_negative(x), x)
+    return x
+
+
+cdef inline vreal activation_gradient(const int kind, vreal y, vreal dy, real slope) noexcept nogil:
+    """dx = dy f'(x), by y = f(x)."""
+    if kind == RELU:
+        return v_zero_where(v_less_equal(y, v_set(0)), dy)
+    if kind == LEAKY_RELU:
+        return v_select(v_less_equal(y, v_set(0)), slope * dy, dy)
+    if kind == SIGMOID:
+        return dy * (y * (1 - y))
+    if kind == TANH:
+        return dy * (1 - y * y)
+    if kind == ELU:
+        return v_select(v_less_equal(y, v_set(0)), dy * (y + slope), dy)
+    return dy

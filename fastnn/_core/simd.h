@@ -1,0 +1,166 @@
+/* Vector types of the kernels: the only C of the project.
+ *
+ * `real` is the element type of a build (float, or double with FASTNN_DOUBLE) and
+ * `vreal` a vector of LANES of them, as wide as the instruction set of the build.
+ * Arithmetic on them is plain C arithmetic, so that kernels read as formulas;
+ * here stands only what an arithmetic operator cannot say.
+ */
+#pragma once
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef FASTNN_DOUBLE
+typedef double real;
+typedef int64_t real_bits;
+#define REAL_MANTISSA_BITS 52
+#define REAL_EXPONENT_BIAS 1023
+#else
+typedef float real;
+typedef int32_t real_bits;
+#define REAL_MANTISSA_BITS 23
+#define REAL_EXPONENT_BIAS 127
+#endif
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#include <immintrin.h>
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+#define LANES ((int)(VECTOR_BYTES / sizeof(real)))
+
+/* A register tile of a matrix product holds TILE_ROWS x TILE_VECTORS sums:
+ * as many as fit beside the operands into 32 registers, or into 16. */
+#if defined(__AVX512F__)
+#define TILE_ROWS 8
+#define TILE_VECTORS 3
+#elif defined(__aarch64__)
+#define TILE_ROWS 6
+#define TILE_VECTORS 4
+#else
+#define TILE_ROWS 6
+#define TILE_VECTORS 2
+#endif
+
+typedef real vreal __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef real_bits vmask __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+
+#define FASTNN_INLINE static inline __attribute__((always_inline, unused))
+
+FASTNN_INLINE vreal v_load(const real *p) { return *(const vreal *)p; }
+FASTNN_INLINE void v_store(real *p, vreal v) { *(vreal *)p = v; }
+FASTNN_INLINE vreal v_set(real x) { return x - (vreal){0}; }
+
+/* The first `count` lanes only: neither reads nor writes beyond them; the rest is zero. */
+FASTNN_INLINE vreal v_load_first(const real *p, ptrdiff_t count) {
+#if defined(__AVX512F__) && defined(FASTNN_DOUBLE)
+  return (vreal)_mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), p);
+#elif defined(__AVX512F__)
+  return (vreal)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+#else
+  vreal v = {0};
+  for (ptrdiff_t i = 0; i < LANES; i++)
+    if (i < count) v[i] = p[i];
+  return v;
+#endif
+}
+FASTNN_INLINE void v_store_first(real *p, vreal v, ptrdiff_t count) {
+#if defined(__AVX512F__) && defined(FASTNN_DOUBLE)
+  _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)v);
+#elif defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
+#else
+  for (ptrdiff_t i = 0; i < LANES; i++)
+    if (i < count) p[i] = v[i];
+#endif
+}
+
+/* Comparisons with a NaN are false in every lane that holds one. */
+FASTNN_INLINE vmask v_less(vreal a, vreal b) { return (vmask)(a < b); }
+FASTNN_INLINE vmask v_less_equal(vreal a, vreal b) { return (vmask)(a <= b); }
+FASTNN_INLINE vmask v_equal(vreal a, vreal b) { return (vmask)(a == b); }
+FASTNN_INLINE vmask v_and_not(vmask a, vmask b) { return a & ~b; }
+FASTNN_INLINE vmask v_or(vmask a, vmask b) { return a | b; }
+FASTNN_INLINE vreal v_select(vmask mask, vreal a, vreal b) {
+  return (vreal)((mask & (vmask)a) | (~mask & (vmask)b));
+}
+/* v where the mask is false, zero where it is true. */
+FASTNN_INLINE vreal v_zero_where(vmask mask, vreal v) { return (vreal)((vmask)v & ~mask); }
+/* The larger of both; NaN if either is NaN. */
+FASTNN_INLINE vreal v_max(vreal a, vreal b) {
+  vmask keep = (vmask)(a >= b) | (vmask)(a != a);
+  return v_select(keep, a, b);
+}
+FASTNN_INLINE vreal v_abs(vreal v) {
+  const vmask sign = (vmask){0} + ((real_bits)1 << (8 * sizeof(real) - 1));
+  return (vreal)((vmask)v & ~sign);
+}
+FASTNN_INLINE vreal v_copy_sign(vreal magnitude, vreal sign_of) {
+  const vmask sign = (vmask){0} + ((real_bits)1 << (8 * sizeof(real) - 1));
+  return (vreal)(((vmask)magnitude & ~sign) | ((vmask)sign_of & sign));
+}
+FASTNN_INLINE vreal v_sqrt(vreal v) {
+  vreal root;
+  for (int i = 0; i < LANES; i++) root[i] = sizeof(real) == 4 ? sqrtf(v[i]) : sqrt(v[i]);
+  return root;
+}
+
+/* To the nearest whole number, for |v| below 2^31 (anything beyond, and for NaN). */
+FASTNN_INLINE vreal v_round(vreal v) {
+  vreal away_from_zero = v + v_copy_sign(v_set((real)0.5), v);
+  return __builtin_convertvector(__builtin_convertvector(away_from_zero, vmask), vreal);
+}
+/* v * 2^n for whole n in [-2 bias, 2 bias]: in two factors, so that neither leaves the exponent's range. */
+FASTNN_INLINE vreal v_scale_by_power(vreal v, vreal n) {
+  vmask whole = __builtin_convertvector(n, vmask), half = whole >> 1;
+  vreal first = (vreal)((half + REAL_EXPONENT_BIAS) << REAL_MANTISSA_BITS);
+  vreal second = (vreal)((whole - half + REAL_EXPONENT_BIAS) << REAL_MANTISSA_BITS);
+  return v * first * second;
+}
+
+/* Sum over the lanes, by halves: one order for every build of the same width. */
+FASTNN_INLINE real v_sum(vreal v) {
+  real lane[VECTOR_BYTES / sizeof(real)];
+  memcpy(lane, &v, sizeof v);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+  return lane[0];
+}
+FASTNN_INLINE real v_largest(vreal v) {
+  real lane[VECTOR_BYTES / sizeof(real)];
+  memcpy(lane, &v, sizeof v);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) {
+      real a = lane[i], b = lane[i + half];
+      lane[i] = a >= b || a != a ? a : b;
+    }
+  return lane[0];
+}
+
+/* a0 b0 a1 b1 ... of the lower, or of the upper halves: the step of a transpose. */
+#if VECTOR_BYTES == 64 && !defined(FASTNN_DOUBLE)
+#define LOW_LANES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH_LANES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif (VECTOR_BYTES == 64) || (VECTOR_BYTES == 32 && !defined(FASTNN_DOUBLE))
+#define LOW_LANES 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH_LANES 4, 12, 5, 13, 6, 14, 7, 15
+#elif (VECTOR_BYTES == 32) || !defined(FASTNN_DOUBLE)
+#define LOW_LANES 0, 4, 1, 5
+#define HIGH_LANES 2, 6, 3, 7
+#else
+#define LOW_LANES 0, 2
+#define HIGH_LANES 1, 3
+#endif
+#if defined(__clang__)
+#define V_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define V_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vmask){__VA_ARGS__})
+#endif
+FASTNN_INLINE vreal v_interleave_low(vreal a, vreal b) { return V_SHUFFLE(a, b, LOW_LANES); }
+FASTNN_INLINE vreal v_interleave_high(vreal a, vreal b) { return V_SHUFFLE(a, b, HIGH_LANES); }

@@ -1,0 +1,38 @@
+"""The vector types of simd.h as Cython sees them.
+
+`real` is float or double and `vreal` float or double vectors of LANES of them: the C compiler
+decides by the build, so that one source serves both precisions and every instruction set.
+Cython is told "float"; it only passes the names on.
+"""
+
+cdef extern from "simd.h" nogil:
+    ctypedef float real
+    ctypedef float vreal
+    ctypedef int vmask
+    enum:
+        LANES
+        TILE_ROWS
+        TILE_VECTORS
+        VECTOR_BYTES
+    vreal v_load(const real* p)
+    void v_store(real* p, vreal v)
+    vreal v_set(real x)
+    vreal v_load_first(const real* p, Py_ssize_t count)
+    void v_store_first(real* p, vreal v, Py_ssize_t count)
+    vmask v_less(vreal a, vreal b)
+    vmask v_less_equal(vreal a, vreal b)
+    vmask v_equal(vreal a, vreal b)
+    vmask v_and_not(vmask a, vmask b)
+    vmask v_or(vmask a, vmask b)
+    vreal v_select(vmask mask, vreal a, vreal b)
+    vreal v_zero_where(vmask mask, vreal v)
+    vreal v_max(vreal a, vreal b)
+    vreal v_abs(vreal v)
+    vreal v_copy_sign(vreal magnitude, vreal sign_of)
+    vreal v_sqrt(vreal v)
+    vreal v_round(vreal v)
+    vreal v_scale_by_power(vreal v, vreal n)
+    real v_sum(vreal v)
+    real v_largest(vreal v)
+    vreal v_interleave_low(vreal a, vreal b)
+    vreal v_interleave_high(vreal a, vreal b)

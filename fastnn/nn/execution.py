@@ -1,0 +1,117 @@
+"""Execution: compiled programs of a module, and when one has to be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn._compiler import CompiledFunction, compile_function
+from fastnn._compiler.graph import Spec
+from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn.nn.parameter import LayoutVersion, Parameter
+
+if TYPE_CHECKING:
+    from fastnn.nn.module import Module
+
+
+class ProgramCache:
+    """Inference programs of one module by input shapes, and the state in which they hold."""
+
+    def __init__(self) -> None:
+        self.programs: dict[Hashable, CompiledFunction] = {}
+        self.state: Hashable = None
+        self.versions = (-1, -1)
+
+    def run(self, module: Module, inputs: tuple) -> Any:
+        """The module's results on arrays (or nested tuples, lists and dicts of them)."""
+        if len(inputs) == 1 and isinstance(inputs[0], np.ndarray):
+            arrays: Sequence[NDArray] = inputs
+        else:
+            arrays = [as_array(leaf) for leaf in flatten_structure(list(inputs))]
+        self.refresh(module)
+        key = tuple([(array.shape[1:], array.dtype.char) for array in arrays])
+        compiled = self.programs.get(key)
+        if compiled is None or len(arrays[0]) > compiled.capacity or compiled.is_stale():
+            compiled = self.programs[key] = compile_module(module, inputs, arrays)
+        results = compiled.lowered.program.infer(*arrays)
+        if compiled.is_single:
+            return results[0]
+        return rebuild_structure(compiled.structure, results)
+
+    def refresh(self, module: Module) -> None:
+        """Forgets the programs if the module, or where its parameters lie, has changed."""
+        from fastnn.nn.module import StructureVersion  # module.py imports this file
+
+        versions = (StructureVersion.count, LayoutVersion.count)
+        if versions != self.versions:
+            state = state_of(module)
+            if state != self.state:
+                self.programs.clear()
+                self.state = state
+            self.versions = versions
+
+
+def state_of(module: Module) -> Hashable:
+    """Everything about a module that a program of it depends on, but its parameters' values."""
+    state: list[Hashable] = []
+    for name, part in module.named_modules():
+        state.append((name, type(part), id(part)))
+        for key, value in vars(part).items():
+            if isinstance(value, (bool, int, float, str, type(None))):
+                state.append((key, value))
+            elif isinstance(value, tuple):
+                state.append((key, repr(value)))
+            elif isinstance(value, Parameter):
+                gradient = 0 if value.gradient is None else value.gradient.ctypes.data
+                address = value.storage.ctypes.data
+                state.append((key, address, gradient, value.requires_grad, value.dtype.char))
+            elif isinstance(value, np.ndarray):
+                state.append((key, value.ctypes.data))
+    return tuple(state)
+
+
+def as_array(value: Any) -> NDArray:
+    """An input as an array with a batch axis."""
+    array = np.asarray(value)
+    if array.ndim == 0:
+        raise ValueError("input: got a number, expected an array whose first axis is the batch")
+    return array
+
+
+def input_spec(array: NDArray, dtype: np.dtype) -> Spec:
+    """What an input array is to the compiler: labels are whole numbers of shape (batch,)."""
+    if array.ndim == 0:
+        raise ValueError("input: got a number, expected an array whose first axis is the batch")
+    return Spec(array.shape[1:], dtype.name)
+
+
+def layer_names(module: Module, root: str = "") -> dict[int, str]:
+    """The dotted name of every module inside, by identity."""
+    return {id(part): name or root or type(part).__name__ for name, part in module.named_modules()}
+
+
+def compile_module(module: Module, inputs: tuple, arrays: Sequence[NDArray]) -> CompiledFunction:
+    """The inference program of a module for these inputs."""
+    dtype = working_dtype(module, arrays)
+    for array in arrays:
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"input: got dtype {array.dtype}, expected real numbers")
+    names = ["input"] if len(arrays) == 1 else [f"input {i}" for i in range(len(arrays))]
+    return compile_function(
+        lambda *values: module(*rebuild_structure(inputs, values)),
+        [input_spec(array, dtype) for array in arrays],
+        names,
+        dtype.name,
+        capacity=max(1, len(arrays[0])),
+        layer_names=layer_names(module),
+    )
+
+
+def working_dtype(module: Module, arrays: Sequence[NDArray]) -> np.dtype:
+    """The parameters' dtype; without parameters float64 if the first input is, else float32."""
+    for parameter in module.parameters():
+        return parameter.dtype
+    return arrays[0].dtype if arrays[0].dtype == np.float64 else np.dtype(np.float32)

@@ -1,0 +1,298 @@
+"""Module: what every layer, loss and network is."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastnn._compiler.graph import Value
+from fastnn._compiler.trace import flatten_structure
+from fastnn.nn.execution import ProgramCache
+from fastnn.nn.parameter import Parameter, as_dtype
+
+if TYPE_CHECKING:
+    from fastnn.nn.summary import Summary
+
+
+class StructureVersion:
+    """Counts changes of any module, so that compiled programs know when to look again."""
+
+    count = 0
+
+
+class Module:
+    """A network, or a part of one.
+
+    A subclass sets parameters, buffers and other modules as attributes in ``__init__`` and says in
+    ``forward`` what it computes, with them and with `fastnn.nn.functional`. Called with NumPy
+    arrays, a module is compiled for their shapes (once) and gives NumPy arrays.
+
+    Attributes
+    ----------
+    training : bool
+        Whether dropout drops and batch normalization uses batch statistics; see `train`, `eval`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> class Residual(nn.Module):
+    ...     def __init__(self, width):
+    ...         super().__init__()
+    ...         self.body = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+    ...
+    ...     def forward(self, x):
+    ...         return x + self.body(x)
+    >>> Residual(3)(np.ones((2, 3), np.float32)).shape
+    (2, 3)
+    """
+
+    training: bool
+
+    def __init__(self) -> None:
+        self._programs = ProgramCache()
+        self._buffers: dict[str, NDArray] = {}
+        self.training = True
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the module computes; to be written by each subclass."""
+        raise TypeError(f"{type(self).__name__} has no `forward`")
+
+    def __call__(self, *inputs: Any) -> Any:
+        """`forward` on traced values, or compiled and run on arrays."""
+        for value in inputs:
+            if isinstance(value, Value):
+                return self._record(value.graph, inputs)
+        if any(isinstance(leaf, Value) for leaf in flatten_structure(list(inputs))):
+            graph = next(v for v in flatten_structure(list(inputs)) if isinstance(v, Value)).graph
+            return self._record(graph, inputs)
+        return self._programs.run(self, inputs)
+
+    def _record(self, graph: Any, inputs: tuple) -> Any:
+        outer = graph.layer
+        graph.layer = graph.layer_names.get(id(self), outer)
+        try:
+            return self.forward(*inputs)
+        finally:
+            graph.layer = outer
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_buffers" not in self.__dict__ and not name.startswith("_"):
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is set before super().__init__() was called"
+            )
+        StructureVersion.count += 1
+        if name in self.__dict__.get("_buffers", ()):
+            value = self._buffers[name] = np.ascontiguousarray(value)
+        object.__setattr__(self, name, value)
+
+    def register_buffer(self, name: str, values: NDArray) -> None:
+        """Keeps an array that is part of the state but not trained, such as a running mean."""
+        self._buffers[name] = values
+        setattr(self, name, values)
+
+    # -- what is inside -------------------------------------------------------------------------
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules that are attributes of this one."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all inside it, each once, with dotted names."""
+        seen: set[int] = set()
+
+        def walk(module: Module, name: str) -> Iterator[tuple[str, Module]]:
+            if id(module) in seen:
+                return
+            seen.add(id(module))
+            yield name, module
+            for child_name, child in module.named_children():
+                yield from walk(child, f"{name}.{child_name}" if name else child_name)
+
+        yield from walk(self, prefix)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all inside it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def children(self) -> Iterator[Module]:
+        """The modules directly inside this one."""
+        return (module for _, module in self.named_children())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters, each once, with dotted names."""
+        seen: set[int] = set()
+        for prefix, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield f"{prefix}.{name}" if prefix else name, value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, each once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, NDArray]]:
+        """Arrays that are state but not trained, with dotted names."""
+        for prefix, module in self.named_modules():
+            for name, array in module._buffers.items():
+                yield f"{prefix}.{name}" if prefix else name, array
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the parameters; float32 where there are none."""
+        for parameter in self.parameters():
+            return parameter.dtype
+        return np.dtype(np.float32)
+
+    # -- modes ----------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode here and in all modules inside; returns the module."""
+        for module in self.modules():
+            if module.training != mode:
+                module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Sets inference mode: no dropout, running averages in batch normalization."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Sets whether the parameters inside are trained; returns the module."""
+        StructureVersion.count += 1
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def astype(self, dtype: DTypeLike) -> Self:
+        """Converts parameters and buffers to float32 or float64 in place; returns the module.
+
+        Raises
+        ------
+        TypeError
+            For any other dtype.
+        """
+        dtype = as_dtype(dtype)
+        for parameter in self.parameters():
+            parameter.astype(dtype)
+        for module in self.modules():
+            for name, array in list(module._buffers.items()):
+                if array.dtype.kind == "f":
+                    module.register_buffer(name, array.astype(dtype))
+        return self
+
+    def apply(self, function: Callable[[Module], Any]) -> Self:
+        """Calls a function on every module inside and then on this one."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def state_dict(self) -> OrderedDict[str, NDArray]:
+        """Copies of all parameters and buffers, under PyTorch's keys and in its shapes."""
+        state: OrderedDict[str, NDArray] = OrderedDict()
+        for prefix, module in self.named_modules():
+            for name, value in [*vars(module).items()]:
+                key = f"{prefix}.{name}" if prefix else name
+                if isinstance(value, Parameter):
+                    state[key] = np.array(value.data, order="C")
+                elif name in module._buffers:
+                    state[key] = np.array(module._buffers[name])
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike], strict: bool = True) -> None:
+        """Copies values from a `state_dict`, of fastnn or of PyTorch (tensors are converted).
+
+        Parameters
+        ----------
+        state_dict : mapping of names to arrays
+        strict : bool, default=True
+            Whether the keys must be exactly those of this module.
+
+        Raises
+        ------
+        ValueError
+            If keys are missing or unexpected (when `strict`), or shapes differ. Nothing is
+            changed then.
+        """
+        arrays = {key: np.asarray(value) for key, value in state_dict.items()}
+        targets: dict[str, NDArray] = {}
+        for prefix, module in self.named_modules():
+            for name, value in vars(module).items():
+                key = f"{prefix}.{name}" if prefix else name
+                if isinstance(value, Parameter):
+                    targets[key] = value.data
+                elif name in module._buffers:
+                    targets[key] = module._buffers[name]
+        problems = []
+        if strict:
+            missing = [key for key in targets if key not in arrays]
+            unexpected = [key for key in arrays if key not in targets]
+            problems += [f"missing keys {missing}"] if missing else []
+            problems += [f"unexpected keys {unexpected}"] if unexpected else []
+        for key, target in targets.items():
+            if key in arrays and arrays[key].shape != target.shape:
+                problems.append(f"{key}: got shape {arrays[key].shape}, expected {target.shape}")
+            elif key in arrays and arrays[key].dtype.kind not in "biuf":
+                problems.append(f"{key}: got dtype {arrays[key].dtype}, expected real numbers")
+        if problems:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: " + "; ".join(problems))
+        for key, target in targets.items():
+            if key in arrays:
+                target[...] = arrays[key]
+
+    def summary(self, input_shape: tuple[int, ...], batch_size: int = 1) -> Summary:
+        """Layers with their output shapes, parameters and operations, and the memory of the plan.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of one example, without the batch.
+        batch_size : int, default=1
+            Batch for which the memory is told.
+        """
+        from fastnn.nn.summary import summarize
+
+        return summarize(self, tuple(input_shape), batch_size)
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        duplicate = type(self).__new__(type(self))
+        memo[id(self)] = duplicate
+        duplicate.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return duplicate
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(vars(self))
+        del state["_programs"]  # compiled code points into memory; it is made again when needed
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__dict__["_programs"] = ProgramCache()
+        for name in self._buffers:  # the attribute and the entry stay one array
+            self.__dict__[name] = self._buffers[name]
+
+    # -- looks ----------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What stands between the parentheses of a layer's repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  ({name}): " + repr(child).replace("\n", "\n  ")
+            for name, child in self.named_children()
+        ]
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])

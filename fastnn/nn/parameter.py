@@ -1,0 +1,200 @@
+"""Parameters, and the flat buffer that all parameters of a model lie in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastnn._core.program import aligned_zeros
+
+# Every parameter starts on a cache line of the flat buffer; the gap is zero and stays zero.
+ALIGNMENT_ELEMENTS = 16
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class LayoutVersion:
+    """Counts the moves of parameters in memory, so that programs know when to look again."""
+
+    count = 0
+
+
+def as_dtype(dtype: DTypeLike) -> np.dtype:
+    """float32 or float64; TypeError for any other."""
+    result = np.dtype(dtype)
+    if result not in DTYPES:
+        raise TypeError(f"got dtype {result}, expected float32 or float64")
+    return result
+
+
+class Parameter:
+    """An array that training changes.
+
+    Parameters
+    ----------
+    data : array_like
+        Initial values, in PyTorch's shape.
+    requires_grad : bool, default=True
+        Whether gradients are computed and an optimizer changes it.
+    storage_axes : sequence of int, optional
+        In which order the axes of `data` lie in memory: ``(1, 0)`` keeps a linear weight, whose
+        shape is (out, in), as (in, out). Default: the order of the shape.
+
+    Attributes
+    ----------
+    data : ndarray
+        A view of the storage in PyTorch's shape: write to it in place. Assigning copies the
+        values.
+    grad : ndarray or None
+        A view of the gradient of the last backward pass, in the same shape.
+
+    Examples
+    --------
+    >>> weight = Parameter([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], storage_axes=(1, 0))
+    >>> weight.shape, weight.storage.shape
+    ((2, 3), (3, 2))
+    """
+
+    def __init__(
+        self,
+        data: NDArray,
+        requires_grad: bool = True,
+        storage_axes: Sequence[int] | None = None,
+    ):
+        array = np.asarray(data)
+        dtype = array.dtype if array.dtype in DTYPES else np.dtype(np.float32)
+        self.shape: tuple[int, ...] = array.shape
+        self.storage_axes = tuple(storage_axes or range(array.ndim))
+        self.requires_grad = requires_grad
+        self.buffer: ParameterBuffer | None = None
+        self.storage: NDArray = own_memory(self.storage_shape, dtype)
+        self.gradient: NDArray | None = None
+        self.data = array
+
+    @property
+    def storage_shape(self) -> tuple[int, ...]:
+        """Shape in memory."""
+        return tuple(self.shape[axis] for axis in self.storage_axes)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64."""
+        return self.storage.dtype
+
+    def _seen(self, storage: NDArray) -> NDArray:
+        return storage.transpose(np.argsort(self.storage_axes)) if storage.ndim > 1 else storage
+
+    @property
+    def data(self) -> NDArray:  # noqa: D102 - described in the class
+        return self._seen(self.storage)
+
+    @data.setter
+    def data(self, values: NDArray) -> None:
+        values = np.asarray(values)
+        if values.shape != self.shape:
+            raise ValueError(f"got values of shape {values.shape}, expected {self.shape}")
+        self.data[...] = values
+
+    @property
+    def grad(self) -> NDArray | None:  # noqa: D102 - described in the class
+        return None if self.gradient is None else self._seen(self.gradient)
+
+    def move(self, storage: NDArray, gradient: NDArray | None) -> None:
+        """Makes other memory the parameter's own, with the values that it has."""
+        storage[...] = self.storage
+        self.storage, self.gradient = storage, gradient
+        LayoutVersion.count += 1
+
+    def astype(self, dtype: DTypeLike) -> None:
+        """Changes the precision in place."""
+        dtype = as_dtype(dtype)
+        if dtype != self.dtype:
+            self.buffer = None
+            self.move(own_memory(self.storage_shape, dtype), None)
+
+    def __deepcopy__(self, memo: dict) -> Parameter:
+        return Parameter(np.array(self.data), self.requires_grad, self.storage_axes)
+
+    def __reduce__(self):
+        return Parameter, (np.array(self.data), self.requires_grad, self.storage_axes)
+
+    def __array__(self, dtype=None, copy=None) -> NDArray:
+        return np.array(self.data, dtype=dtype) if copy is not False else self.data
+
+    def __repr__(self) -> str:
+        return f"Parameter(shape={self.shape}, dtype={self.dtype})"
+
+
+def own_memory(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
+    """Zeros on a cache line, with slack to read beyond the end."""
+    return aligned_zeros(math.prod(shape), dtype).reshape(shape)
+
+
+class ParameterBuffer:
+    """One flat array for the values of many parameters and one for their gradients.
+
+    An update is one kernel over them, a checkpoint one write. Parameters that have the options of
+    one optimizer group lie side by side.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        In the order in which they lie. They move here.
+    """
+
+    def __init__(self, parameters: Iterable[Parameter]):
+        self.parameters = list(parameters)
+        self.offsets = [0]
+        for parameter in self.parameters:
+            blocks = -(-parameter.size // ALIGNMENT_ELEMENTS)
+            self.offsets.append(self.offsets[-1] + blocks * ALIGNMENT_ELEMENTS)
+        dtype = self.parameters[0].dtype
+        self.values = aligned_zeros(self.offsets[-1], dtype)
+        self.gradients = aligned_zeros(self.offsets[-1], dtype)
+        for parameter, start in zip(self.parameters, self.offsets, strict=False):
+            stop, shape = start + parameter.size, parameter.storage_shape
+            parameter.move(
+                self.values[start:stop].reshape(shape), self.gradients[start:stop].reshape(shape)
+            )
+            parameter.buffer = self
+
+    def runs(self, parameters: Iterable[Parameter]) -> list[tuple[int, int]]:
+        """The consecutive stretches (start, stop) of the buffer that some parameters take."""
+        wanted = {id(parameter) for parameter in parameters}
+        found: list[tuple[int, int]] = []
+        for i, parameter in enumerate(self.parameters):
+            if id(parameter) not in wanted:
+                continue
+            start, stop = self.offsets[i], self.offsets[i + 1]
+            if found and found[-1][1] == start:
+                found[-1] = (found[-1][0], stop)
+            else:
+                found.append((start, stop))
+        return found
+
+
+def ensure_gradients(parameters: Iterable[Parameter]) -> None:
+    """Gives each parameter that has none a gradient of its own."""
+    for parameter in parameters:
+        if parameter.gradient is None:
+            parameter.gradient = own_memory(parameter.storage_shape, parameter.dtype)
+            LayoutVersion.count += 1
+
+
+def one_buffer(parameters: Sequence[Parameter]) -> ParameterBuffer:
+    """The buffer that exactly these parameters lie in, in this order; made if there is none."""
+    first = parameters[0].buffer
+    if first is not None and [*map(id, first.parameters)] == [*map(id, parameters)]:
+        if all(parameter.buffer is first for parameter in parameters):
+            return first
+    return ParameterBuffer(parameters)
+
+

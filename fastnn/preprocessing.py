@@ -1,0 +1,473 @@
+"""Preprocessing that remembers what it learned on the training set.
+
+Each class learns a mean, and some also a scale, from the training data in ``fit``. ``transform``
+then applies those same numbers to any data, so that validation and test data are treated exactly
+as the training data were. What was learned can be saved and loaded again.
+
+Samples lie along the first axis; the other axes may have any shape. Integer, boolean and float16
+data come out as float32; other floats keep their type. Input arrays are never modified.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__all__ = [
+    "ChannelMean",
+    "MeanImage",
+    "NotFittedError",
+    "Preprocessor",
+    "Standardize",
+    "ZeroCenter",
+    "load",
+]
+
+# 2 MiB of float64: large enough to amortize the loop, small enough to stay in a cache.
+_CHUNK_ELEMENTS = 2**18
+
+
+class NotFittedError(ValueError, AttributeError):
+    """Raised when learned statistics are needed before ``fit`` was called."""
+
+
+class Preprocessor:
+    """Base class of all preprocessing: computes ``(x - mean_) / scale_``. Use a subclass.
+
+    Parameters
+    ----------
+    dtype : dtype, optional
+        Floating-point type of the results. By default integers, booleans and float16 give
+        float32, and other floats keep their type.
+
+    Attributes
+    ----------
+    mean_ : ndarray of float64
+        The learned mean.
+    scale_ : ndarray of float64 or None
+        The learned divisor, in the shape of ``mean_``; None if there is no division.
+    n_samples_ : int
+        Number of samples ``fit`` has seen.
+    feature_shape_ : tuple of int
+        Shape of one sample ``fit`` has seen.
+
+    Raises
+    ------
+    TypeError
+        If `dtype` is not a real floating-point type.
+    """
+
+    # The mean is taken over these axes and keeps the others.
+    _averaged_axes: ClassVar[tuple[int, ...]] = (0,)
+    _axis_names: ClassVar[tuple[str, ...]] = ("N", "...")
+    _divides = False
+
+    def __init__(self, *, dtype: DTypeLike | None = None) -> None:
+        if dtype is not None:
+            dtype = np.dtype(dtype).newbyteorder("=")
+            if dtype.kind != "f":
+                raise TypeError(f"dtype: expected a real floating-point type, got {dtype}")
+        self.dtype = dtype
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
+        return f"{type(self).__name__}({settings})"
+
+    def fit(self, X: ArrayLike) -> Self:
+        """Learn the statistics of the training data.
+
+        Sums are accumulated in float64, a few samples at a time, so the data are never copied
+        whole. If an error is raised, what was learned before stays.
+
+        Parameters
+        ----------
+        X : array_like, shape (N, ...)
+            Training samples: integers, booleans or real floats.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If `X` does not hold real numbers.
+        ValueError
+            If `X` is empty, has the wrong number of axes, holds NaN or infinity, or holds values
+            so large that a statistic overflows float64.
+        """
+        X = self._samples(X, "fit")
+        self._check_content(X)
+        axes = self._averaged_axes
+        count = math.prod(X.shape[axis] for axis in axes)
+        # Summing distances from a value of the data keeps a constant feature exactly constant.
+        origin = X[tuple(slice(1 if axis in axes else None) for axis in range(X.ndim))]
+        origin = origin.astype(np.float64)
+        scale = None
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = sum((part - origin).sum(axis=axes) for _, part in _chunks(X))
+            mean = np.asarray(origin.squeeze(axes) + total / count)
+            if self._divides:
+                center = np.expand_dims(mean, axes)
+                total = sum(np.square(part - center).sum(axis=axes) for _, part in _chunks(X))
+                deviation = np.sqrt(total / count)
+                scale = np.asarray(np.where(deviation == 0, 1.0, deviation))
+        if not all(np.isfinite(learned).all() for learned in (mean, scale) if learned is not None):
+            raise ValueError(
+                f"{self._where('fit')}: X holds values so large that their statistics "
+                f"overflow float64 (dtype {X.dtype})"
+            )
+        self.mean_, self.scale_ = mean, scale
+        self.n_samples_, self.feature_shape_ = X.shape[0], X.shape[1:]
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return ``(X - mean_) / scale_`` as a new C-contiguous array.
+
+        The result is computed in float64 and rounded once. NaN and infinity pass through, and no
+        samples give an empty result.
+
+        Parameters
+        ----------
+        X : array_like, shape (N, ...)
+            Samples shaped like those given to ``fit``.
+
+        Returns
+        -------
+        ndarray, shape of `X`
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` has not been called.
+        TypeError
+            If `X` does not hold real numbers.
+        ValueError
+            If the samples are not shaped like those given to ``fit``.
+        """
+        return self._apply(X, "transform")
+
+    def fit_transform(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return ``fit(X).transform(X)``; parameters and errors are the same."""
+        X = np.asarray(X)
+        return self.fit(X).transform(X)
+
+    def inverse_transform(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return ``X * scale_ + mean_``, which undoes ``transform``.
+
+        Parameters, type of the result and errors are those of ``transform``.
+        """
+        return self._apply(X, "inverse_transform")
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return what was learned: a copy of every fitted attribute that is not None.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` has not been called.
+        """
+        self._check_fitted("state_dict")
+        learned = {
+            "mean_": self.mean_,
+            "scale_": self.scale_,
+            "n_samples_": np.int64(self.n_samples_),
+            "feature_shape_": np.asarray(self.feature_shape_, dtype=np.int64),
+        }
+        return {name: np.array(value) for name, value in learned.items() if value is not None}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> Self:
+        """Take over a copy of what another object of the same class and settings learned.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            What ``state_dict`` returned.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If names are missing or unexpected, or if values and shapes are not valid.
+        """
+        where = self._where("load_state_dict")
+        parts_expected = ["mean_", "scale_"] if self._divides else ["mean_"]
+        expected = sorted([*parts_expected, "n_samples_", "feature_shape_"])
+        if sorted(state) != expected:
+            raise ValueError(f"{where}: expected the names {expected}, got {sorted(state)}")
+        parts = {name: np.array(state[name], dtype=np.float64) for name in parts_expected}
+        shape = tuple(np.asarray(state["feature_shape_"], dtype=np.int64).tolist())
+        n_samples = int(np.asarray(state["n_samples_"]))
+        if n_samples < 1:
+            raise ValueError(f"{where}: expected n_samples_ of at least 1, got {n_samples}")
+        for name, value in parts.items():
+            if not self._has_rank(1 + len(shape)) or value.shape != self._kept((1, *shape)):
+                raise ValueError(
+                    f"{where}: expected {name} to fit samples of shape {shape}, "
+                    f"got {name} of shape {value.shape}"
+                )
+            if not np.isfinite(value).all() or (name == "scale_" and value.min() <= 0):
+                raise ValueError(f"{where}: expected finite mean_ and positive scale_, got {value}")
+        self.mean_, self.scale_ = parts["mean_"], parts.get("scale_")
+        self.n_samples_, self.feature_shape_ = n_samples, shape
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write class, settings and what was learned to a ``.npz`` file at exactly `path`.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` has not been called.
+        """
+        self._check_fitted("save")
+        header = {"class": type(self).__name__, "settings": self._settings()}
+        content = {"header": np.array(json.dumps(header)), **self.state_dict()}
+        with open(path, "wb") as file:
+            np.savez(file, **content)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Return what ``save`` wrote; like the function `load`, but only for this class.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, was not written by ``save``, or holds another class.
+        """
+        loaded = load(path)
+        if not isinstance(loaded, cls):
+            raise ValueError(f"{path}: expected {cls.__name__}, got {type(loaded).__name__}")
+        return loaded
+
+    def _settings(self) -> dict[str, Any]:
+        return {"dtype": None if self.dtype is None else self.dtype.name}
+
+    def _where(self, method: str) -> str:
+        return f"{type(self).__name__}.{method}"
+
+    def _has_rank(self, rank: int) -> bool:
+        return rank >= 1 if "..." in self._axis_names else rank == len(self._axis_names)
+
+    def _kept(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(n for axis, n in enumerate(shape) if axis not in self._averaged_axes)
+
+    def _samples(self, X: ArrayLike, method: str) -> NDArray[Any]:
+        X = np.asarray(X)
+        if X.dtype.kind not in "biuf":
+            raise TypeError(
+                f"{self._where(method)}: expected integers, booleans or real floats, "
+                f"got dtype {X.dtype}"
+            )
+        if not self._has_rank(X.ndim):
+            raise ValueError(
+                f"{self._where(method)}: expected X of shape ({', '.join(self._axis_names)}), "
+                f"got shape {X.shape}"
+            )
+        return X
+
+    def _check_content(self, X: NDArray[Any]) -> None:
+        if X.size == 0:
+            raise ValueError(
+                f"{self._where('fit')}: expected at least one sample and one feature, "
+                f"got X of shape {X.shape}, which is empty"
+            )
+        count, first = 0, None
+        for start, part in _chunks(X, dtype=X.dtype) if X.dtype.kind == "f" else ():
+            bad = ~np.isfinite(part)
+            if first is None and bad.any():
+                first = np.unravel_index(int(bad.argmax()), bad.shape)
+                first = (start + int(first[0]), *map(int, first[1:]))
+            count += int(np.count_nonzero(bad))
+        if first is not None:
+            raise ValueError(
+                f"{self._where('fit')}: expected finite numbers, got {count} NaN or infinite "
+                f"of {X.size}; the first is {X[first]} at index {first}"
+            )
+
+    def _check_fitted(self, method: str) -> None:
+        if not hasattr(self, "mean_"):
+            raise NotFittedError(f"{self._where(method)}: nothing learned yet; call fit first")
+
+    def _apply(self, X: ArrayLike, method: str) -> NDArray[np.floating]:
+        self._check_fitted(method)
+        X = self._samples(X, method)
+        if self._kept(X.shape) != self.mean_.shape:
+            raise ValueError(
+                f"{self._where(method)}: expected samples like those of fit, of shape "
+                f"{self.feature_shape_}, got X of shape {X.shape} with samples of {X.shape[1:]}"
+            )
+        mean = np.expand_dims(self.mean_, self._averaged_axes)
+        scale = 1.0 if self.scale_ is None else np.expand_dims(self.scale_, self._averaged_axes)
+        result = np.empty(X.shape, dtype=self._result_dtype(X.dtype))
+        for start, part in _chunks(X):
+            if method == "transform":
+                part -= mean
+                part /= scale
+            else:
+                part *= scale
+                part += mean
+            result[start : start + len(part)] = part
+        return result
+
+    def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        if self.dtype is not None:
+            return self.dtype
+        if dtype.kind != "f" or dtype.itemsize < 4:
+            return np.dtype(np.float32)
+        return dtype.newbyteorder("=")
+
+
+class ZeroCenter(Preprocessor):
+    """Subtract the mean of every feature: ``x - mean_``, with ``mean_ = sum(X) / N``.
+
+    Parameters, attributes and errors are those of `Preprocessor`; ``mean_`` has the shape of one
+    sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.preprocessing import ZeroCenter
+    >>> center = ZeroCenter().fit(np.array([[0.0, 10.0], [2.0, 30.0]]))
+    >>> center.mean_
+    array([ 1., 20.])
+    >>> center.transform(np.array([[1.0, 0.0]]))
+    array([[  0., -20.]])
+    """
+
+
+class Standardize(Preprocessor):
+    """Bring every feature to mean 0 and standard deviation 1: ``(x - mean_) / scale_``.
+
+    ``scale_`` is the population standard deviation ``sqrt(sum((X - mean_)**2) / N)`` of each
+    feature, and 1 for a feature that is constant. Parameters, attributes and errors are those of
+    `Preprocessor`; ``mean_`` and ``scale_`` have the shape of one sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.preprocessing import Standardize
+    >>> standardize = Standardize()
+    >>> standardize.fit_transform(np.array([[1, 7], [3, 7]], dtype=np.uint8))
+    array([[-1.,  0.],
+           [ 1.,  0.]], dtype=float32)
+    >>> standardize.scale_
+    array([1., 1.])
+    """
+
+    _divides = True
+
+
+class MeanImage(Preprocessor):
+    """Subtract the mean image, the mean of every pixel over the training images.
+
+    ``mean_ = sum(X) / N`` keeps the shape of one image, so it can be looked at. Parameters,
+    attributes and errors are those of `Preprocessor`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.preprocessing import MeanImage
+    >>> images = np.array([[[[0, 50]]], [[[100, 150]]]], dtype=np.uint8)
+    >>> mean_image = MeanImage().fit(images)
+    >>> mean_image.mean_.shape
+    (1, 1, 2)
+    >>> mean_image.transform(images)[0]
+    array([[[-50., -50.]]], dtype=float32)
+    """
+
+
+class ChannelMean(Preprocessor):
+    """Subtract one mean per channel from images of shape (N, C, H, W).
+
+    ``mean_``, of shape (C,), is the mean over all pixels of all training images. With `scale`,
+    also divide by ``scale_``, the population standard deviation of each channel, or 1 for a
+    channel that is constant. Images given to ``transform`` may differ in height and width from
+    those given to ``fit``. Attributes and errors are those of `Preprocessor`.
+
+    Parameters
+    ----------
+    scale : bool, default False
+        Whether to divide by the standard deviation of the channel.
+    dtype : dtype, optional
+        Floating-point type of the results, as in `Preprocessor`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.preprocessing import ChannelMean
+    >>> images = np.zeros((2, 3, 4, 4), dtype=np.uint8)
+    >>> images[1, 0] = 100
+    >>> ChannelMean().fit(images).mean_
+    array([50.,  0.,  0.])
+    >>> ChannelMean(scale=True).fit(images).scale_
+    array([50.,  1.,  1.])
+    """
+
+    _averaged_axes = (0, 2, 3)
+    _axis_names = ("N", "C", "H", "W")
+
+    def __init__(self, *, scale: bool = False, dtype: DTypeLike | None = None) -> None:
+        super().__init__(dtype=dtype)
+        self.scale = bool(scale)
+
+    @property
+    def _divides(self) -> bool:
+        return self.scale
+
+    def _settings(self) -> dict[str, Any]:
+        return {"scale": self.scale, **super()._settings()}
+
+
+def load(path: str | os.PathLike[str]) -> Preprocessor:
+    """Return what ``save`` wrote to `path`, as an object of the class that was saved.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged or was not written by ``save``.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fastnn import preprocessing
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "center.npz")
+    ...     preprocessing.ZeroCenter().fit([[1.0], [3.0]]).save(path)
+    ...     preprocessing.load(path).mean_
+    array([2.])
+    """
+    with open(path, "rb") as file:
+        # A damaged archive makes zipfile and NumPy raise a dozen unrelated kinds of exception.
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                content = dict(archive)
+            header = json.loads(str(content.pop("header")))
+            classes = {cls.__name__: cls for cls in Preprocessor.__subclasses__()}
+            return classes[header["class"]](**header["settings"]).load_state_dict(content)
+        except Exception as error:
+            raise ValueError(
+                f"{path}: expected a file written by save of a preprocessing class, got one that "
+                f"is damaged or of another kind ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _chunks(X: NDArray[Any], dtype: DTypeLike = np.float64) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield start index and a new array of the next few samples."""
+    step = max(1, _CHUNK_ELEMENTS // max(1, math.prod(X.shape[1:])))
+    for start in range(0, len(X), step):
+        # In C order, so that sums are rounded the same whatever the memory layout of X.
+        yield start, X[start : start + step].astype(dtype, order="C")

@@ -1,0 +1,140 @@
+"""Builds the compiled core: each file of kernels once for every instruction set and precision.
+
+`fastnn/_core/kernels/linear.pyx` becomes `fastnn._core.v4_float32.linear` and so on: one source,
+told by macros and flags what `real` is and how wide a vector. fastnn/_core/dispatch.py picks the
+best at import.
+
+Environment variables:
+
+FASTNN_BUILD_ISA   comma-separated instruction sets to build ("v4" makes a quick build in place)
+FASTNN_DEBUG       1: no optimization, bounds checks, address and undefined-behaviour sanitizers
+"""
+
+import os
+import platform
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+DEBUG = os.environ.get("FASTNN_DEBUG") == "1"
+CORE = Path("fastnn/_core")
+CORE_MODULES = ["cpu", "threads", "program"]
+FAMILIES = sorted(path.stem for path in (CORE / "kernels").glob("*.pyx"))
+
+# Levels of x86-64 by name; elsewhere one plain build. The vector width of the widest level has to
+# be asked for: compilers prefer 256 bits.
+X86_LEVELS = {
+    "v2": ["-march=x86-64-v2"],
+    "v3": ["-march=x86-64-v3"],
+    "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
+ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
+LEVELS = X86_LEVELS if ON_X86 else {"base": []}
+PRECISIONS = {"float32": [], "float64": [("FASTNN_DOUBLE", "1")]}
+
+# Never -ffast-math: NaN has to stay NaN, and denormals have to stay in the user's process. Sums are
+# vectors already, so that -fassociative-math would only undo the two-part constants of exp.
+OPTIMIZE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+# Register tiles are loops over literals: they must unroll to the last, or they live in memory.
+UNROLL = ["--param=max-completely-peeled-insns=4000", "--param=max-completely-peel-times=64"]
+SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": DEBUG,
+    "embedsignature": True,
+}
+
+
+def compiler_accepts(*flags):
+    """Whether the C compiler takes the flags, found by compiling and linking one line."""
+    compiler = os.environ.get("CC", "cc").split()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text("int main(void) { return 0; }\n")
+        command = [*compiler, *flags, str(source), "-o", str(Path(folder, "probe"))]
+        try:
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+
+OPENMP = ["-fopenmp"] if compiler_accepts("-fopenmp") else []
+FLAGS = SANITIZE if DEBUG else [flag for flag in OPTIMIZE + UNROLL if compiler_accepts(flag)]
+LINK = OPENMP + (["-fsanitize=address,undefined"] if DEBUG else [])
+# A kernel inlines the functions of its .pxd files, always: they are written once and unrolled
+# where they are called with literals.
+INLINE = [("CYTHON_INLINE", "inline __attribute__((always_inline, unused))")]
+
+
+def extension(name, source, macros=(), flags=()):
+    return Extension(
+        name,
+        [str(source)],
+        include_dirs=[str(CORE), np.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), *macros],
+        extra_compile_args=[*FLAGS, *OPENMP, *flags, "-Wno-psabi", "-Wno-unused-function"],
+        extra_link_args=LINK,
+        depends=[str(CORE / "simd.h")],
+    )
+
+
+def translate(extensions, folder):
+    translated = cythonize(
+        extensions,
+        build_dir=f"build/cython/{folder}",
+        compiler_directives=DIRECTIVES,
+    )
+    # cythonize remembers the macros and flags of a source by its path, and would give every
+    # build those of the first.
+    for wanted, got in zip(extensions, translated, strict=True):
+        got.define_macros = wanted.define_macros
+        got.extra_compile_args = wanted.extra_compile_args
+    return translated
+
+
+def all_extensions():
+    extensions = translate(
+        [extension(f"fastnn._core.{name}", CORE / f"{name}.pyx") for name in CORE_MODULES], "core"
+    )
+    wanted = os.environ.get("FASTNN_BUILD_ISA", ",".join(LEVELS)).split(",")
+    unknown = set(wanted) - set(LEVELS)
+    if unknown:
+        raise SystemExit(f"FASTNN_BUILD_ISA names {sorted(unknown)}; there are {sorted(LEVELS)}")
+    for level in wanted:
+        for precision, macros in PRECISIONS.items():
+            folder = f"{level}_{precision}"
+            extensions += translate(
+                [
+                    extension(
+                        f"fastnn._core.{folder}.{family}",
+                        CORE / "kernels" / f"{family}.pyx",
+                        [*macros, *INLINE],
+                        LEVELS[level],
+                    )
+                    for family in FAMILIES
+                ],
+                folder,
+            )
+    return extensions
+
+
+class ParallelBuild(build_ext):
+    """Compiles on all cores, and makes the folders that a build in place copies into."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+        if self.inplace:
+            for module in self.extensions:
+                Path(*module.name.split(".")[:-1]).mkdir(exist_ok=True)
+
+
+setup(ext_modules=all_extensions(), cmdclass={"build_ext": ParallelBuild})
