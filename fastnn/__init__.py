@@ -1,0 +1,48 @@
+"""fastnn trains neural networks on CPUs.
+
+>>> import fastnn
+>>> from fastnn import nn, optim
+>>> fastnn.manual_seed(0)
+>>> X, y = fastnn.datasets.digits()
+>>> X = fastnn.preprocessing.Standardize().fit_transform(X)
+>>> model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+>>> trainer = fastnn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9))
+>>> history = trainer.fit(X, y, epochs=5, batch_size=32)
+>>> trainer.evaluate(X, y)["accuracy"] > 0.9
+True
+"""
+
+from fastnn import datasets, nn, optim, preprocessing
+from fastnn.config import get_num_threads, num_threads, set_num_threads, show_config
+from fastnn.differentiation import gradient_check, vjp
+from fastnn.random import manual_seed
+from fastnn.training import (
+    Callback,
+    EarlyStopping,
+    History,
+    Trainer,
+    TrainingDiverged,
+    TrainingStep,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Callback",
+    "EarlyStopping",
+    "History",
+    "Trainer",
+    "TrainingDiverged",
+    "TrainingStep",
+    "datasets",
+    "get_num_threads",
+    "gradient_check",
+    "manual_seed",
+    "nn",
+    "num_threads",
+    "optim",
+    "preprocessing",
+    "set_num_threads",
+    "show_config",
+    "vjp",
+]

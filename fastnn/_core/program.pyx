@@ -11,6 +11,7 @@ itself allocates nothing.
 import numpy as np
 
 cimport numpy as cnp
+from cython.parallel cimport prange
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport isfinite
@@ -37,9 +38,13 @@ cdef enum:
     # is awake, and several when it sleeps.
     PARALLEL_WORTH_NANOSECONDS = 3000
     CACHE_LINE = 64
+    # Rows of a batch are gathered by the team above this size.
+    GATHER_WORTH_BYTES = 65536
     # What a kernel may read (and never use) beyond the last element of a buffer.
     SLACK_BYTES = 64
-    SIGNAL_CHECK_NANOSECONDS = 30_000_000
+    MAX_INPUTS = 8
+    # How long `epoch` computes before it looks at signals and progress.
+    ATTENTION_NANOSECONDS = 30_000_000
 
 # Where a step finds an operand: (kind, value).
 ABSENT, ARENA, ADDRESS, EXTERNAL = range(4)
@@ -77,6 +82,29 @@ cdef struct Binding:
     Py_ssize_t external
 
 
+cdef void gather_rows(char* rows, const char* source, const int64_t* indices, Py_ssize_t count,
+                      Py_ssize_t row_bytes, int threads) noexcept nogil:
+    """rows[i] = source[indices[i]]"""
+    cdef Py_ssize_t i
+    if count * row_bytes < GATHER_WORTH_BYTES:
+        threads = 1
+    for i in prange(count, schedule="static", num_threads=threads, use_threads_if=threads > 1):
+        memcpy(rows + i * row_bytes, source + indices[i] * row_bytes, row_bytes)
+
+
+def take_snapshot(arrays):
+    """Copies each array of the first list to its partner in the second."""
+    for source, copy in zip(*arrays):
+        copy[...] = source
+
+
+cdef struct Rows:
+    # The rows of an input in the caller's memory, and a place to gather a batch of them.
+    char* data
+    char* staged
+    Py_ssize_t row_bytes
+
+
 cdef class External:
     """An array of the user's (or a staging copy of it) that steps read or write in place.
 
@@ -95,7 +123,8 @@ cdef class External:
     cdef readonly bint batched
     cdef int type_number
     cdef cnp.ndarray array       # kept alive while steps point into it
-    cdef object staging          # rows gathered by `epoch`
+    cdef cnp.ndarray staging     # rows gathered by `epoch`, labels copied by `bind`
+    cdef Py_ssize_t row_bytes
 
     def __init__(self, name, shape, dtype, batched=True, classes=0, ignore_index=-100):
         self.name = name
@@ -105,6 +134,13 @@ cdef class External:
         self.classes = classes
         self.ignore_index = ignore_index
         self.type_number = self.dtype.num
+        self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    cdef char* staged(self, Py_ssize_t capacity) except NULL:
+        """Memory for a batch, made once."""
+        if self.staging is None:
+            self.staging = aligned_empty(capacity * self.row_bytes + 1, np.uint8)
+        return <char*>cnp.PyArray_DATA(self.staging)
 
     cdef cnp.ndarray accept(self, object value):
         """`value` as a C-contiguous array of the right type and shape, copied only where needed."""
@@ -138,6 +174,7 @@ cdef class External:
         )
 
     cdef int check_labels(self, cnp.ndarray array) except -1:
+        """Labels become indices into memory: they are checked here, and used from a copy of ours."""
         cdef const int64_t* labels = <const int64_t*>cnp.PyArray_DATA(array)
         cdef Py_ssize_t i, bad = -1
         for i in range(cnp.PyArray_SIZE(array)):
@@ -179,7 +216,9 @@ cdef class Program:
     cdef readonly list externals
     cdef readonly list kernel_names
     cdef object arena, workspace, keep_alive
-    cdef Py_ssize_t scalar_outputs
+    cdef void* loss
+    cdef void* statistics
+    cdef bint is_double
 
     def __cinit__(self, steps, segments, externals, arena, workspace, Py_ssize_t capacity,
                   int threads, keep_alive):
@@ -280,6 +319,9 @@ cdef class Program:
                                  f"as in {(<External>self.externals[0]).name}")
         if external.classes:
             external.check_labels(array)
+            memcpy(external.staged(self.capacity), cnp.PyArray_DATA(array), examples * sizeof(int64_t))
+            self.point(index, external.staged(self.capacity))
+            return 0
         external.array = array
         self.point(index, cnp.PyArray_DATA(array))
         return 0
@@ -321,19 +363,172 @@ cdef class Program:
         with nogil:
             self.run(self.update_start, self.step_count)
 
-    def set_scalar(self, Py_ssize_t step, Py_ssize_t slot, double value):
-        if not (0 <= step < self.step_count and 0 <= slot < MAX_SCALARS):
-            raise IndexError(f"no scalar {slot} of step {step}")
-        self.steps[step].scalar[slot] = value
+    def infer(self, *inputs):
+        """Binds the inputs, runs the forward steps and returns the results in new arrays."""
+        cdef Py_ssize_t i, j, count = len(inputs)
+        cdef External external
+        cdef cnp.npy_intp shape[32]
+        cdef list results = []
+        for i in range(count):
+            self.bind(i, inputs[i], i == 0)
+        for i in range(count, len(self.externals)):
+            external = <External>self.externals[i]
+            shape[0] = self.batch
+            for j in range(len(external.shape)):
+                shape[j + external.batched] = external.shape[j]
+            result = cnp.PyArray_EMPTY(<int>len(external.shape) + external.batched, shape,
+                                       external.type_number, False)
+            self.point(i, cnp.PyArray_DATA(<cnp.ndarray>result))
+            results.append(result)
+        self.forward()
+        return results
 
-    def run_all(self, *inputs):
-        """Binds the inputs and runs every step: what a training step is, in one call."""
+    def watch(self, size_t loss, size_t statistics, bint is_double):
+        """Tells where the loss and a loss operator's statistics lie (0 for none)."""
+        self.loss, self.statistics, self.is_double = <void*>loss, <void*>statistics, is_double
+
+    cdef double read(self, void* array, Py_ssize_t index) noexcept nogil:
+        if self.is_double:
+            return (<double*>array)[index]
+        return (<float*>array)[index]
+
+    def train_step(self, *inputs):
+        """Binds the inputs, runs every step and returns the loss."""
         cdef Py_ssize_t i
         for i in range(len(inputs)):
             self.bind(i, inputs[i], i == 0)
         with nogil:
             self.advance_random_key()
             self.run(0, self.step_count)
+        return self.read(self.loss, 0)
+
+    def read_loss(self):
+        """The loss of the last forward run."""
+        return self.read(self.loss, 0)
+
+    def read_statistics(self):
+        """(sum of losses, sum of weights, correct rows, rows that count) of the last run, or None."""
+        if self.statistics == NULL:
+            return None
+        return tuple(self.read(self.statistics, i) for i in range(4))
+
+    cdef void point_to_rows(self, const Rows* rows, Py_ssize_t index, const int64_t* indices,
+                            Py_ssize_t first, Py_ssize_t count) noexcept nogil:
+        """Points an input to `count` rows of its array: in place, or gathered by indices."""
+        if indices == NULL:
+            self.point(index, rows.data + first * rows.row_bytes)
+        else:
+            gather_rows(rows.staged, rows.data, indices + first, count, rows.row_bytes,
+                        self.threads)
+            self.point(index, rows.staged)
+
+    def epoch(self, arrays, indices, Py_ssize_t batch_size, bint train, callback=None,
+              snapshot=None):
+        """Runs over all rows (those that `indices` names, in its order) by batches.
+
+        The interpreter is free meanwhile; some 30 times a second signals are checked and
+        `callback(batches, examples, loss_sum, correct, counted)` is called.
+
+        Parameters
+        ----------
+        arrays : one array for each input
+        indices : int64 array or None
+        train : whether backward and update steps run too
+        snapshot : None, or a pair of lists of uint8 arrays: the first are copied to the second
+            while the loss is finite, from time to time
+
+        Returns
+        -------
+        (batches, examples, sum of loss * examples, correct rows, rows that count, finite):
+        not `finite` if the loss of the batch after those was not a finite number; nothing was
+        updated with it.
+        """
+        cdef Py_ssize_t i, examples = 0, batches = 0, first = 0, count, inputs = len(arrays)
+        cdef Py_ssize_t total, rows
+        cdef const int64_t* order = NULL
+        cdef cnp.ndarray index_array
+        cdef External external
+        cdef double loss = 0, loss_sum = 0, correct = 0, counted = 0
+        cdef Rows inputs_rows[MAX_INPUTS]
+        cdef bint finite = True, attend, save = False
+        cdef timespec now
+        cdef double last_look, time
+        cdef list bound = self.externals[:inputs]
+        if not 0 < inputs <= MAX_INPUTS or batch_size < 1:
+            raise ValueError(f"got {inputs} arrays and a batch size of {batch_size}, expected 1 to "
+                             f"{MAX_INPUTS} arrays and a batch size of 1 or more")
+        for i in range(inputs):
+            external = <External>bound[i]
+            external.array = external.accept(arrays[i])
+            if external.classes:
+                external.check_labels(external.array)
+                external.array = external.array.copy()
+            inputs_rows[i] = Rows(<char*>cnp.PyArray_DATA(external.array),
+                                  external.staged(self.capacity), external.row_bytes)
+        rows = cnp.PyArray_DIM((<External>bound[0]).array, 0)
+        for external in bound:
+            if cnp.PyArray_DIM(external.array, 0) != rows:
+                raise ValueError(f"{external.name}: got {len(external.array)} examples, expected "
+                                 f"{rows} as in {(<External>bound[0]).name}")
+        total = rows
+        if indices is not None:
+            index_array = np.array(indices, np.int64, order="C")
+            if index_array.ndim != 1:
+                raise ValueError(f"indices: got shape {indices.shape}, expected (examples,)")
+            total = len(index_array)
+            if total and not (0 <= index_array.min() and index_array.max() < rows):
+                raise ValueError(f"indices: got values from {index_array.min()} to "
+                                 f"{index_array.max()}, expected 0 <= index < {rows}")
+            order = <const int64_t*>cnp.PyArray_DATA(index_array)
+        if total == 0:
+            raise ValueError("got an empty data set, expected one example or more")
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        last_look = now.tv_sec * 1e9 + now.tv_nsec
+        while first < total and finite:
+            self.configure(min(batch_size, total - first))
+            save = snapshot is not None
+            with nogil:
+                attend = False
+                # As long as nobody waits and the batches are whole, the interpreter is left alone.
+                while first < total and not attend:
+                    count = min(batch_size, total - first)
+                    if count != self.batch:
+                        break
+                    for i in range(inputs):
+                        self.point_to_rows(&inputs_rows[i], i, order, first, count)
+                    self.advance_random_key()
+                    self.run(0, self.backward_start)
+                    loss = self.read(self.loss, 0)
+                    finite = isfinite(loss)
+                    if not finite:
+                        break
+                    if save:
+                        # These parameters gave a finite loss: the best time to keep them.
+                        with gil:
+                            take_snapshot(snapshot)
+                        save = False
+                    if train:
+                        self.run(self.backward_start, self.step_count)
+                    loss_sum += loss * count
+                    if self.statistics != NULL:
+                        correct += self.read(self.statistics, 2)
+                        counted += self.read(self.statistics, 3)
+                    first += count
+                    examples += count
+                    batches += 1
+                    clock_gettime(CLOCK_MONOTONIC, &now)
+                    time = now.tv_sec * 1e9 + now.tv_nsec
+                    attend = time - last_look > ATTENTION_NANOSECONDS
+            last_look = now.tv_sec * 1e9 + now.tv_nsec
+            PyErr_CheckSignals()
+            if callback is not None:
+                callback(batches, examples, loss_sum, correct, counted)
+        return batches, examples, loss_sum, correct, counted, finite
+
+    def set_scalar(self, Py_ssize_t step, Py_ssize_t slot, double value):
+        if not (0 <= step < self.step_count and 0 <= slot < MAX_SCALARS):
+            raise IndexError(f"no scalar {slot} of step {step}")
+        self.steps[step].scalar[slot] = value
 
     def time_steps(self, Py_ssize_t repetitions):
         """Nanoseconds that each step takes at the loaded batch, the shortest of some runs."""

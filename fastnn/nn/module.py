@@ -88,7 +88,7 @@ class Module:
             )
         StructureVersion.count += 1
         if name in self.__dict__.get("_buffers", ()):
-            value = self._buffers[name] = np.ascontiguousarray(value)
+            value = self._buffers[name] = np.asarray(value, order="C")
         object.__setattr__(self, name, value)
 
     def register_buffer(self, name: str, values: NDArray) -> None:

@@ -91,6 +91,7 @@ class PReLU(Operator):
                 learned_sizes(self.name, x, parameter),
                 [],
                 activation_time(x, self.name),
+                learned_workspace(x, parameter),
             )
         ]
 
@@ -186,8 +187,14 @@ def learned_sizes(operator, x, parameter):
 
 
 def learned_workspace(x, parameter):
-    """Partial sums of the parameter's gradient (see kernels/learned_activation.pyx)."""
-    return elements(x) * 8 + 4096
+    """Partial sums of the parameter's gradient (see kernels/learned_activation.pyx).
+
+    With one parameter a double for 4,096 elements; with one a channel at most 64 bands of sums
+    and one of slopes, a band being a row or some 4,096 elements.
+    """
+    if parameter.size == 1:
+        return elements(x) * (8 / 4096) + 64
+    return 66 * 8 * (max(x.columns, 4096) + 256)
 
 
 def activation_time(value, kind):

@@ -32,6 +32,9 @@ class Size:
 
     __rmul__ = __mul__
 
+    def __add__(self, constant: float) -> Size:
+        return Size(self.per_example, self.constant + constant)
+
     def at(self, batch: int) -> float:
         """The number for a batch."""
         return self.per_example * batch + self.constant

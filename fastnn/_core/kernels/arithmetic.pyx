@@ -1,0 +1,190 @@
+"""Sums, products and copies: what residual connections and concatenations are made of.
+
+A backward pass is made of the same kernels: of a sum a copy, of a product two products, of a
+concatenation copies of columns.
+"""
+
+from cython.parallel cimport prange
+from libc.string cimport memcpy
+
+from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first, vreal
+from fastnn._core.step cimport Step, publish
+
+cdef enum:
+    # Elements of a piece of work: 16 KB of each operand in float.
+    CHUNK = 4096
+    ADD = 0
+    MULTIPLY = 1
+
+
+cdef void copy(
+    real* y,             # (n,)
+    const real* x,       # (n,)
+    Py_ssize_t n, int threads,
+) noexcept nogil:
+    """y = x"""
+    cdef Py_ssize_t chunk, first
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * CHUNK
+        memcpy(y + first, x + first, min(CHUNK, n - first) * sizeof(real))
+
+
+cdef inline vreal combine(const int kind, vreal a, vreal b) noexcept nogil:
+    return a + b if kind == ADD else a * b
+
+
+cdef inline void combine_kind(
+    const int kind, real* y, const real* a, const real* b, const Py_ssize_t n,
+) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + LANES <= n:
+        v_store(y + i, combine(kind, v_load(a + i), v_load(b + i)))
+        i += LANES
+    if i < n:
+        v_store_first(y + i, combine(kind, v_load_first(a + i, n - i), v_load_first(b + i, n - i)),
+                      n - i)
+
+
+cdef void combine_chunk(
+    int kind, real* y, const real* a, const real* b, Py_ssize_t n,
+) noexcept nogil:
+    if kind == ADD:
+        combine_kind(ADD, y, a, b, n)
+    else:
+        combine_kind(MULTIPLY, y, a, b, n)
+
+
+cdef void combine_all(
+    int kind, real* y, const real* a, const real* b, Py_ssize_t n, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t chunk, first
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * CHUNK
+        combine_chunk(kind, y + first, a + first, b + first, min(CHUNK, n - first))
+
+
+cdef void add(
+    real* y,             # (n,)
+    const real* a,       # (n,)
+    const real* b,       # (n,)
+    Py_ssize_t n, int threads,
+) noexcept nogil:
+    """y = a + b; y may be a or b"""
+    combine_all(ADD, y, a, b, n, threads)
+
+
+cdef void multiply(
+    real* y,             # (n,)
+    const real* a,       # (n,)
+    const real* b,       # (n,)
+    Py_ssize_t n, int threads,
+) noexcept nogil:
+    """y = a b; y may be a or b"""
+    combine_all(MULTIPLY, y, a, b, n, threads)
+
+
+cdef void scale_chunk(real* y, const real* x, Py_ssize_t n, real factor) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + LANES <= n:
+        v_store(y + i, factor * v_load(x + i))
+        i += LANES
+    if i < n:
+        v_store_first(y + i, factor * v_load_first(x + i, n - i), n - i)
+
+
+cdef void scale(
+    real* y,             # (n,)
+    const real* x,       # (n,)
+    Py_ssize_t n, real factor, int threads,
+) noexcept nogil:
+    """y = factor x; y may be x"""
+    cdef Py_ssize_t chunk, first
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * CHUNK
+        scale_chunk(y + first, x + first, min(CHUNK, n - first), factor)
+
+
+cdef void copy_rows(
+    real* y, const real* x, Py_ssize_t rows, Py_ssize_t width,
+    Py_ssize_t y_columns, Py_ssize_t x_columns,
+) noexcept nogil:
+    cdef Py_ssize_t row, column
+    for row in range(rows):
+        if width >= LANES:
+            column = 0
+            while column + LANES <= width:
+                v_store(y + column, v_load(x + column))
+                column += LANES
+            # The last vector overlaps the one before it, so that no lane is copied alone.
+            v_store(y + width - LANES, v_load(x + width - LANES))
+        else:
+            v_store_first(y, v_load_first(x, width), width)
+        y += y_columns
+        x += x_columns
+
+
+cdef void copy_columns(
+    real* y,             # (rows, y_columns)
+    const real* x,       # (rows, x_columns)
+    Py_ssize_t rows, Py_ssize_t width,
+    Py_ssize_t y_columns, Py_ssize_t y_offset, Py_ssize_t x_columns, Py_ssize_t x_offset,
+    int threads,
+) noexcept nogil:
+    """y[:, y_offset:y_offset + width] = x[:, x_offset:x_offset + width]"""
+    cdef Py_ssize_t chunk_rows = max(1, CHUNK // width)
+    cdef Py_ssize_t chunk, row
+    y += y_offset
+    x += x_offset
+    for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
+                        num_threads=threads, use_threads_if=threads > 1):
+        row = chunk * chunk_rows
+        copy_rows(y + row * y_columns, x + row * x_columns, min(chunk_rows, rows - row), width,
+                  y_columns, x_columns)
+
+
+cdef void fill(
+    real* y,             # (n,)
+    Py_ssize_t n, real value,
+) noexcept nogil:
+    """y = value"""
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] = value
+
+
+cdef void run_fill(const Step* s) noexcept nogil:
+    fill(<real*>s.data[0], s.size[0], <real>s.scalar[0])
+
+
+cdef void run_copy(const Step* s) noexcept nogil:
+    copy(<real*>s.data[0], <real*>s.data[1], s.size[0], s.threads)
+
+
+cdef void run_add(const Step* s) noexcept nogil:
+    add(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], s.size[0], s.threads)
+
+
+cdef void run_multiply(const Step* s) noexcept nogil:
+    multiply(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], s.size[0], s.threads)
+
+
+cdef void run_scale(const Step* s) noexcept nogil:
+    scale(<real*>s.data[0], <real*>s.data[1], s.size[0], <real>s.scalar[0], s.threads)
+
+
+cdef void run_copy_columns(const Step* s) noexcept nogil:
+    copy_columns(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1],
+                 s.size[2], s.size[3], s.size[4], s.size[5], s.threads)
+
+
+KERNELS = {
+    "fill": publish(run_fill),
+    "copy": publish(run_copy),
+    "add": publish(run_add),
+    "multiply": publish(run_multiply),
+    "scale": publish(run_scale),
+    "copy_columns": publish(run_copy_columns),
+}

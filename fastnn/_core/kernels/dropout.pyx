@@ -1,0 +1,110 @@
+"""Dropout whose mask is never stored: a hash tells, forward and backward, which elements are kept.
+
+    key of the run, salt of the layer, chunk ──mix64──▶ two keys of 32 bits
+    element of the chunk ──mix32, keyed twice──▶ 32 random bits, compared with p
+
+The hash is of integers alone, so that the mask is the same for both precisions, on every
+instruction set and at any number of threads.
+"""
+
+from cython.parallel cimport prange
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first
+from fastnn._core.step cimport Step, publish
+
+cdef enum:
+    # Elements that share a key: a part of the mask's definition, and of the work.
+    CHUNK = 4096
+    # Elements whose factors are computed before they are used: a whole number of vectors.
+    BLOCK = 64
+
+
+cdef inline uint64_t mix64(uint64_t z) noexcept nogil:
+    """The finalizer of SplitMix64 (Steele et al. 2014)."""
+    z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
+    return z ^ (z >> 31)
+
+
+cdef inline uint32_t mix32(uint32_t x) noexcept nogil:
+    """A bijection in which each bit of x changes half of the bits (Wellons, Hash Prospector)."""
+    x = (x ^ (x >> 16)) * <uint32_t>0x21F0AAAD
+    x = (x ^ (x >> 15)) * <uint32_t>0xD35A2D97
+    return x ^ (x >> 15)
+
+
+cdef inline void random_factors(
+    real* factor,            # (BLOCK,)
+    uint32_t first, uint32_t low_key, uint32_t high_key, uint32_t dropped_below, real scale,
+) noexcept nogil:
+    """factor = scale with probability 1 - p, else 0, for elements `first` ... of a chunk."""
+    cdef uint32_t i, random
+    for i in range(BLOCK):
+        random = mix32(mix32((first + i) ^ low_key) ^ high_key)
+        factor[i] = scale if random >= dropped_below else <real>0
+
+
+cdef void dropout_chunk(
+    real* y, const real* x, Py_ssize_t n, uint64_t key, uint32_t dropped_below, real scale,
+) noexcept nogil:
+    cdef real factor[BLOCK]
+    cdef Py_ssize_t first, count, i
+    cdef uint32_t low_key = <uint32_t>key
+    cdef uint32_t high_key = <uint32_t>(key >> 32)
+    for first in range(0, n, BLOCK):
+        random_factors(factor, <uint32_t>first, low_key, high_key, dropped_below, scale)
+        count = min(BLOCK, n - first)
+        i = 0
+        while i + LANES <= count:
+            v_store(y + first + i, v_load(x + first + i) * v_load(factor + i))
+            i += LANES
+        if i < count:
+            v_store_first(y + first + i,
+                          v_load_first(x + first + i, count - i) * v_load(factor + i), count - i)
+
+
+cdef void dropout_forward(
+    real* y,                 # (n,)
+    const real* x,           # (n,)
+    Py_ssize_t n, Py_ssize_t salt, double p, uint64_t random_key, int threads,
+) noexcept nogil:
+    """y = x / (1 - p) with probability 1 - p, else x 0 (NaN where x is no number); y may be x"""
+    cdef uint64_t stream = mix64(random_key + mix64(<uint64_t>salt + 1))
+    cdef bint none_kept = p >= 1
+    # p in units of 2^-32. Its largest value is that of any p above it, but for 1 itself.
+    cdef uint32_t dropped_below = <uint32_t>min(max(p, 0.0) * 4294967296.0, 4294967295.0)
+    cdef real scale = <real>(0.0 if none_kept else 1.0 / (1.0 - p))
+    cdef Py_ssize_t chunk, first
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * CHUNK
+        dropout_chunk(y + first, x + first, min(CHUNK, n - first),
+                      mix64(stream + <uint64_t>chunk * <uint64_t>0x9E3779B97F4A7C15),
+                      dropped_below, scale)
+
+
+cdef void dropout_backward(
+    real* dx,                # (n,)
+    const real* dy,          # (n,)
+    Py_ssize_t n, Py_ssize_t salt, double p, uint64_t random_key, int threads,
+) noexcept nogil:
+    """dx = dy / (1 - p) where the forward pass of the same key kept x, else dy 0; dx may be dy"""
+    dropout_forward(dx, dy, n, salt, p, random_key, threads)
+
+
+cdef void run_dropout_forward(const Step* s) noexcept nogil:
+    dropout_forward(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.scalar[0],
+                    s.random_key[0], s.threads)
+
+
+cdef void run_dropout_backward(const Step* s) noexcept nogil:
+    dropout_backward(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.scalar[0],
+                     s.random_key[0], s.threads)
+
+
+KERNELS = {
+    "dropout_forward": publish(run_dropout_forward),
+    "dropout_backward": publish(run_dropout_backward),
+}

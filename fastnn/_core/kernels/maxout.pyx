@@ -1,0 +1,165 @@
+"""Maxout: the largest of a unit's pieces.
+
+    x (rows, pieces * units):  │ piece 0: units │ piece 1: units │ ...      y, winner (rows, units)
+
+The rows of y and winner, and those of a piece, end in a vector that overlaps the one before it:
+what both hold is computed twice, to the same value, and no lane is handled alone.
+"""
+
+from cython.parallel cimport prange
+
+from fastnn._core.simd cimport (
+    LANES,
+    real,
+    v_and_not,
+    v_equal,
+    v_less_equal,
+    v_load,
+    v_load_first,
+    v_select,
+    v_set,
+    v_store,
+    v_store_first,
+    vmask,
+    vreal,
+)
+from fastnn._core.step cimport Step, publish
+
+cdef enum:
+    # Elements of x in a piece of work.
+    CHUNK = 8192
+
+
+cdef inline vreal load_units(const real* x, const Py_ssize_t count) noexcept nogil:
+    return v_load(x) if count == LANES else v_load_first(x, count)
+
+
+cdef inline void store_units(real* y, vreal value, const Py_ssize_t count) noexcept nogil:
+    if count == LANES:
+        v_store(y, value)
+    else:
+        v_store_first(y, value, count)
+
+
+cdef inline void largest_of_units(
+    real* y, real* winner, const real* x, const Py_ssize_t units, const Py_ssize_t pieces,
+    const Py_ssize_t count,
+) noexcept nogil:
+    """`count` consecutive units: LANES, a literal, wherever the row is long enough."""
+    cdef vreal best = load_units(x, count)
+    cdef vreal best_piece = v_set(0)
+    cdef vreal value
+    cdef vmask better
+    cdef Py_ssize_t piece
+    for piece in range(1, pieces):
+        value = load_units(x + piece * units, count)
+        # Larger or NaN, and no NaN before it: the first NaN wins, as the first of equals does.
+        better = v_and_not(v_equal(best, best), v_less_equal(value, best))
+        best = v_select(better, value, best)
+        best_piece = v_select(better, v_set(<real>piece), best_piece)
+    store_units(y, best, count)
+    store_units(winner, best_piece, count)
+
+
+cdef inline void gradient_of_units(
+    real* dx, const real* dy, const real* winner, const Py_ssize_t units, const Py_ssize_t pieces,
+    const Py_ssize_t count,
+) noexcept nogil:
+    """`count` consecutive units: LANES, a literal, wherever the row is long enough."""
+    cdef vreal gradient = load_units(dy, count)
+    cdef vreal best_piece = load_units(winner, count)
+    cdef Py_ssize_t piece
+    for piece in range(pieces):
+        store_units(dx + piece * units,
+                    v_select(v_equal(best_piece, v_set(<real>piece)), gradient, v_set(0)), count)
+
+
+cdef void forward_rows(
+    real* y, real* winner, const real* x, Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces,
+) noexcept nogil:
+    cdef Py_ssize_t row, unit
+    for row in range(rows):
+        unit = 0
+        while unit + LANES <= units:
+            largest_of_units(y + unit, winner + unit, x + unit, units, pieces, LANES)
+            unit += LANES
+        if units < LANES:
+            largest_of_units(y, winner, x, units, pieces, units)
+        elif unit < units:
+            unit = units - LANES
+            largest_of_units(y + unit, winner + unit, x + unit, units, pieces, LANES)
+        y += units
+        winner += units
+        x += pieces * units
+
+
+cdef void backward_rows(
+    real* dx, const real* dy, const real* winner,
+    Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces,
+) noexcept nogil:
+    cdef Py_ssize_t row, unit
+    for row in range(rows):
+        unit = 0
+        while unit + LANES <= units:
+            gradient_of_units(dx + unit, dy + unit, winner + unit, units, pieces, LANES)
+            unit += LANES
+        if units < LANES:
+            gradient_of_units(dx, dy, winner, units, pieces, units)
+        elif unit < units:
+            unit = units - LANES
+            gradient_of_units(dx + unit, dy + unit, winner + unit, units, pieces, LANES)
+        dx += pieces * units
+        dy += units
+        winner += units
+
+
+cdef inline Py_ssize_t rows_of_chunk(Py_ssize_t units, Py_ssize_t pieces) noexcept nogil:
+    return max(1, CHUNK // (units * pieces))
+
+
+cdef void maxout_forward(
+    real* y,             # (rows, units)
+    real* winner,        # (rows, units): the number of the piece that y is
+    const real* x,       # (rows, pieces * units)
+    Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces, int threads,
+) noexcept nogil:
+    """y = the maximum over the pieces of x, NaN if one is; the first of equals wins"""
+    cdef Py_ssize_t chunk_rows = rows_of_chunk(units, pieces)
+    cdef Py_ssize_t chunk, row
+    for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
+                        num_threads=threads, use_threads_if=threads > 1):
+        row = chunk * chunk_rows
+        forward_rows(y + row * units, winner + row * units, x + row * pieces * units,
+                     min(chunk_rows, rows - row), units, pieces)
+
+
+cdef void maxout_backward(
+    real* dx,            # (rows, pieces * units)
+    const real* dy,      # (rows, units)
+    const real* winner,  # (rows, units)
+    Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces, int threads,
+) noexcept nogil:
+    """dx = dy in the piece that won, else 0"""
+    cdef Py_ssize_t chunk_rows = rows_of_chunk(units, pieces)
+    cdef Py_ssize_t chunk, row
+    for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
+                        num_threads=threads, use_threads_if=threads > 1):
+        row = chunk * chunk_rows
+        backward_rows(dx + row * pieces * units, dy + row * units, winner + row * units,
+                      min(chunk_rows, rows - row), units, pieces)
+
+
+cdef void run_maxout_forward(const Step* s) noexcept nogil:
+    maxout_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+                   s.size[0], s.size[1], s.size[2], s.threads)
+
+
+cdef void run_maxout_backward(const Step* s) noexcept nogil:
+    maxout_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+                    s.size[0], s.size[1], s.size[2], s.threads)
+
+
+KERNELS = {
+    "maxout_forward": publish(run_maxout_forward),
+    "maxout_backward": publish(run_maxout_backward),
+}

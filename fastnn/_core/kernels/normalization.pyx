@@ -1,0 +1,561 @@
+"""Batch normalization of a (rows, channels) matrix over its rows.
+
+    ┌───────┬───────┬────┐  Chunks of CHUNK_ROWS rows, blocks of BLOCK_VECTORS vectors of channels.
+    │ chunk │       │    │  One chunk: a thread makes both passes over a block, which stays in the
+    │ block │       │    │  cache meanwhile. More: first the sums of every chunk, then the totals
+    ├───────┼───────┼────┤  of every channel, then the result of every chunk, each pass in strips
+    │       │       │    │  of some rows, so that memory is read nearly in its own order.
+    └───────┴───────┴────┘
+
+Which of both depends on the shape alone, and chunks are added up in their order: the result is the
+same, bit by bit, at any number of threads.
+
+The variance of a chunk is taken about its first row, and chunks are merged in double as Chan, Golub
+and LeVeque (1983) do. The first row is one of the values, and thus cannot lie so far off that
+cancellation costs more than about CHUNK_ROWS rounding errors. A constant channel has a variance of
+exactly zero, and the constant for its mean.
+
+The derivative of an activation is found from x, not from y: one array less to read, twice.
+"""
+
+from cython.parallel cimport parallel, prange
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from fastnn._core.kernels.vector_math cimport (
+    IDENTITY,
+    LEAKY_RELU,
+    RELU,
+    activate,
+    activation_gradient,
+)
+from fastnn._core.simd cimport (
+    LANES,
+    real,
+    v_load,
+    v_load_first,
+    v_set,
+    v_sqrt,
+    v_store,
+    v_store_first,
+    vreal,
+)
+from fastnn._core.step cimport Step, publish
+
+cdef enum:
+    CHUNK_ROWS = 256
+    BLOCK_VECTORS = 4
+    STRIP_BYTES = 131072
+    STRIP_ROWS = 64           # at least: the sums of a strip are read and written once
+
+cdef enum Pass:
+    # What is done to each element: two of sums, then three of results.
+    NOTHING
+    MOMENTS
+    GRADIENT_SUMS
+    NORMALIZE
+    GRADIENTS
+    GRADIENTS_OF_CONSTANTS   # where the statistics did not depend on x
+
+cdef struct Batch:
+    Py_ssize_t rows
+    Py_ssize_t channels
+    int activation
+    real slope
+    const real* x              # (rows, channels)
+    const real* dy             # (rows, channels)
+    real* result               # (rows, channels): y or dx
+    real* sums                 # (chunks, vectors, 3, LANES), see moments_of and sums_of
+    # (channels,) each, NULL where absent
+    real* mean
+    real* inverse_std
+    const real* weight
+    const real* bias
+    real* running_mean
+    real* running_var
+    real* dweight
+    real* dbias
+    real eps
+    real momentum
+
+cdef struct Piece:
+    Py_ssize_t row
+    Py_ssize_t rows
+    Py_ssize_t channel
+    Py_ssize_t lanes           # of its only vector, where it has one
+    real* sums                 # (vectors, 3, LANES)
+    bint begins                # the first of a chunk, where sums start
+
+
+cdef inline Py_ssize_t chunk_count(Py_ssize_t rows) noexcept nogil:
+    return (rows + CHUNK_ROWS - 1) // CHUNK_ROWS
+
+
+cdef inline Py_ssize_t vector_count(Py_ssize_t channels) noexcept nogil:
+    return (channels + LANES - 1) // LANES
+
+
+cdef inline vreal load_lanes(const real* p, const Py_ssize_t lanes) noexcept nogil:
+    # The branch nearly always goes one way; loading some lanes is slow on older machines.
+    if lanes == LANES:
+        return v_load(p)
+    return v_load_first(p, lanes)
+
+
+cdef inline void store_lanes(real* p, vreal v, const Py_ssize_t lanes) noexcept nogil:
+    if lanes == LANES:
+        v_store(p, v)
+    else:
+        v_store_first(p, v, lanes)
+
+
+cdef inline void load_channels(
+    vreal* center, vreal* scale, vreal* offset,
+    const Batch* b, Py_ssize_t channel, Py_ssize_t lanes,
+) noexcept nogil:
+    """The activation takes (x - center) * scale + offset, in forward and backward alike"""
+    center[0] = load_lanes(b.mean + channel, lanes)
+    scale[0] = load_lanes(b.inverse_std + channel, lanes)
+    if b.weight != NULL:
+        scale[0] *= load_lanes(b.weight + channel, lanes)
+    offset[0] = v_set(0)
+    if b.bias != NULL:
+        offset[0] = load_lanes(b.bias + channel, lanes)
+
+
+cdef inline void moments_of(const int vectors, const Batch* b, const Piece* p) noexcept nogil:
+    """sums = the first row, and the sums of deviations from it and of their squares"""
+    cdef vreal shift[4]
+    cdef vreal total[4]
+    cdef vreal squares[4]
+    cdef vreal deviation
+    cdef const real* x = b.x + p.row * b.channels + p.channel
+    cdef Py_ssize_t row, channels = b.channels, lanes = LANES if vectors > 1 else p.lanes
+    cdef int j
+    for j in range(vectors):
+        if p.begins:
+            shift[j] = load_lanes(x + j * LANES, lanes)
+            total[j] = v_set(0)
+            squares[j] = v_set(0)
+        else:
+            shift[j] = v_load(p.sums + 3 * j * LANES)
+            total[j] = v_load(p.sums + (3 * j + 1) * LANES)
+            squares[j] = v_load(p.sums + (3 * j + 2) * LANES)
+    for row in range(p.rows):
+        for j in range(vectors):
+            deviation = load_lanes(x + j * LANES, lanes) - shift[j]
+            total[j] += deviation
+            squares[j] += deviation * deviation
+        x += channels
+    for j in range(vectors):
+        v_store(p.sums + 3 * j * LANES, shift[j])
+        v_store(p.sums + (3 * j + 1) * LANES, total[j])
+        v_store(p.sums + (3 * j + 2) * LANES, squares[j])
+
+
+cdef inline void normalize(
+    const int vectors, const int activation, const Batch* b, const Piece* p,
+) noexcept nogil:
+    """y = f((x - mean) * inverse_std * weight + bias)"""
+    cdef vreal center[4]
+    cdef vreal scale[4]
+    cdef vreal offset[4]
+    cdef vreal normal
+    cdef const real* x = b.x + p.row * b.channels + p.channel
+    cdef real* y = b.result + p.row * b.channels + p.channel
+    cdef Py_ssize_t row, channels = b.channels, lanes = LANES if vectors > 1 else p.lanes
+    cdef real slope = b.slope
+    cdef int j
+    for j in range(vectors):
+        load_channels(&center[j], &scale[j], &offset[j], b, p.channel + j * LANES, lanes)
+    for row in range(p.rows):
+        for j in range(vectors):
+            # The mean comes off first: as a part of the offset it would take digits from it.
+            normal = (load_lanes(x + j * LANES, lanes) - center[j]) * scale[j] + offset[j]
+            store_lanes(y + j * LANES, activate(activation, normal, slope), lanes)
+        x += channels
+        y += channels
+
+
+cdef inline vreal gradient_before(
+    const int activation, vreal dy, vreal deviation, vreal scale, vreal offset, real slope,
+) noexcept nogil:
+    """dy' = dy f'(deviation * scale + offset), of the very numbers that f got in forward"""
+    if activation == IDENTITY:
+        return dy
+    cdef vreal y = deviation * scale + offset
+    # These two keep the sign of what they get, and it is all that their derivatives ask for.
+    if activation != RELU and activation != LEAKY_RELU:
+        y = activate(activation, y, slope)
+    return activation_gradient(activation, y, dy, slope)
+
+
+cdef inline void gradients_of(
+    const int which, const int vectors, const int activation, const Batch* b, const Piece* p,
+) noexcept nogil:
+    """GRADIENT_SUMS: sums = the sums of dy' and of dy' (x - mean)
+
+    GRADIENTS: dx = scale (dy' - mean(dy') - (x - mean) mean(dy' (x - mean)) / std^2)
+    """
+    cdef vreal center[4]
+    cdef vreal scale[4]
+    cdef vreal offset[4]
+    cdef vreal total[4]
+    cdef vreal products[4]
+    cdef vreal deviation, gradient
+    cdef const real* x = b.x + p.row * b.channels + p.channel
+    cdef const real* dy = b.dy + p.row * b.channels + p.channel
+    cdef real* dx = b.result
+    cdef Py_ssize_t row, channels = b.channels, lanes = LANES if vectors > 1 else p.lanes
+    cdef real slope = b.slope
+    cdef int j
+    if which != GRADIENT_SUMS:
+        dx += p.row * b.channels + p.channel
+    for j in range(vectors):
+        load_channels(&center[j], &scale[j], &offset[j], b, p.channel + j * LANES, lanes)
+        total[j] = v_set(0)
+        products[j] = v_set(0)
+        if which == GRADIENTS or (which == GRADIENT_SUMS and not p.begins):
+            total[j] = v_load(p.sums + 3 * j * LANES)
+            products[j] = v_load(p.sums + (3 * j + 1) * LANES)
+    for row in range(p.rows):
+        for j in range(vectors):
+            deviation = load_lanes(x + j * LANES, lanes) - center[j]
+            gradient = gradient_before(activation, load_lanes(dy + j * LANES, lanes), deviation,
+                                       scale[j], offset[j], slope)
+            if which == GRADIENT_SUMS:
+                total[j] += gradient
+                products[j] += gradient * deviation
+            else:
+                if which == GRADIENTS:
+                    gradient = gradient - total[j] - deviation * products[j]
+                store_lanes(dx + j * LANES, gradient * scale[j], lanes)
+        x += channels
+        dy += channels
+        if which != GRADIENT_SUMS:
+            dx += channels
+    if which == GRADIENT_SUMS:
+        for j in range(vectors):
+            v_store(p.sums + 3 * j * LANES, total[j])
+            v_store(p.sums + (3 * j + 1) * LANES, products[j])
+
+
+cdef inline void do_vectors(
+    const int which, const int vectors, const int activation, const Batch* b, const Piece* p,
+) noexcept nogil:
+    if which == MOMENTS:
+        moments_of(vectors, b, p)
+    elif which == NORMALIZE:
+        normalize(vectors, activation, b, p)
+    else:
+        gradients_of(which, vectors, activation, b, p)
+
+
+cdef inline void do_piece(
+    const int which, const int activation, const int widest, const Batch* b, Piece p,
+    Py_ssize_t last_channel,
+) noexcept nogil:
+    """Blocks of `widest` vectors (a literal), then single ones, up to `last_channel`"""
+    while p.channel + widest * LANES <= last_channel:
+        p.lanes = LANES
+        do_vectors(which, widest, activation, b, &p)
+        p.channel += widest * LANES
+        p.sums += widest * 3 * LANES
+    while p.channel < last_channel:
+        p.lanes = min(<Py_ssize_t>LANES, last_channel - p.channel)
+        do_vectors(which, 1, activation, b, &p)
+        p.channel += LANES
+        p.sums += 3 * LANES
+
+
+cdef inline void choose_activation(
+    const int which, const Batch* b, const Piece* p, Py_ssize_t last_channel,
+) noexcept nogil:
+    if b.activation == IDENTITY or which == MOMENTS:
+        do_piece(which, IDENTITY, BLOCK_VECTORS, b, p[0], last_channel)
+    elif b.activation == RELU:
+        do_piece(which, RELU, BLOCK_VECTORS, b, p[0], last_channel)
+    elif b.activation == LEAKY_RELU:
+        do_piece(which, LEAKY_RELU, BLOCK_VECTORS, b, p[0], last_channel)
+    else:
+        do_piece(which, b.activation, 1, b, p[0], last_channel)
+
+
+cdef void do_chunk(
+    int which, const Batch* b, Py_ssize_t chunk, Py_ssize_t first_channel, Py_ssize_t last_channel,
+    Py_ssize_t strip_rows,
+) noexcept nogil:
+    """One pass over the rows of a chunk, some channels of them, strip by strip"""
+    cdef Py_ssize_t chunks = chunk_count(b.rows)
+    cdef Py_ssize_t first_row = chunk * b.rows // chunks, last_row = (chunk + 1) * b.rows // chunks
+    cdef Piece p
+    p.channel = first_channel
+    # The gradients take what finish_gradient_sums left in the place of the first chunk.
+    p.sums = b.sums + first_channel * 3
+    if which != GRADIENTS:
+        p.sums += chunk * vector_count(b.channels) * 3 * LANES
+    p.row = first_row
+    while p.row < last_row:
+        p.rows = min(strip_rows, last_row - p.row)
+        p.begins = p.row == first_row
+        if which == MOMENTS:
+            choose_activation(MOMENTS, b, &p, last_channel)
+        elif which == NORMALIZE:
+            choose_activation(NORMALIZE, b, &p, last_channel)
+        elif which == GRADIENT_SUMS:
+            choose_activation(GRADIENT_SUMS, b, &p, last_channel)
+        elif which == GRADIENTS:
+            choose_activation(GRADIENTS, b, &p, last_channel)
+        else:
+            choose_activation(GRADIENTS_OF_CONSTANTS, b, &p, last_channel)
+        p.row += strip_rows
+
+
+cdef void finish_moments(const Batch* b, Py_ssize_t vector) noexcept nogil:
+    """The statistics of a vector of channels over all rows, from the moments of the chunks"""
+    cdef double center[16]
+    cdef double squares[16]
+    cdef real batch_mean[16]
+    cdef real variance[16]
+    cdef double here, difference, mean_share, square_share, inverse_count
+    cdef Py_ssize_t chunk, before, after, chunks = chunk_count(b.rows)
+    cdef Py_ssize_t channel = vector * LANES, lanes = min(LANES, b.channels - vector * LANES)
+    cdef real kept = 1 - b.momentum
+    cdef real unbiased = b.momentum * <real>(b.rows / <double>max(1, b.rows - 1))
+    cdef const real* sums = b.sums + vector * 3 * LANES
+    cdef int lane
+    for lane in range(LANES):
+        center[lane] = sums[lane]
+        squares[lane] = 0
+    for chunk in range(chunks):
+        before = chunk * b.rows // chunks
+        after = (chunk + 1) * b.rows // chunks
+        inverse_count = 1 / <double>(after - before)
+        mean_share = (after - before) / <double>after
+        square_share = mean_share * before
+        for lane in range(LANES):
+            here = sums[LANES + lane] * inverse_count
+            difference = sums[lane] + here - center[lane]
+            center[lane] += difference * mean_share
+            squares[lane] += (sums[2 * LANES + lane] - here * sums[LANES + lane]
+                              + difference * difference * square_share)
+        sums += vector_count(b.channels) * 3 * LANES
+    for lane in range(LANES):
+        batch_mean[lane] = <real>center[lane]
+        # Rounding may leave less than nothing; NaN stays NaN.
+        variance[lane] = <real>(0.0 if squares[lane] < 0 else squares[lane] / b.rows)
+    store_lanes(b.mean + channel, v_load(batch_mean), lanes)
+    store_lanes(b.inverse_std + channel, 1 / v_sqrt(v_load(variance) + b.eps), lanes)
+    if b.running_mean != NULL:
+        store_lanes(b.running_mean + channel, kept * load_lanes(b.running_mean + channel, lanes)
+                    + b.momentum * v_load(batch_mean), lanes)
+    if b.running_var != NULL:
+        store_lanes(b.running_var + channel, kept * load_lanes(b.running_var + channel, lanes)
+                    + unbiased * v_load(variance), lanes)
+
+
+cdef void finish_gradient_sums(const Batch* b, Py_ssize_t vector) noexcept nogil:
+    """dweight and dbias of a vector of channels, and what GRADIENTS takes in the place of sums"""
+    cdef double total[16]
+    cdef double products[16]
+    cdef double inverse_std
+    cdef Py_ssize_t chunk, channel = vector * LANES
+    cdef real* sums = b.sums + vector * 3 * LANES
+    cdef int lane
+    for lane in range(LANES):
+        total[lane] = 0
+        products[lane] = 0
+    for chunk in range(chunk_count(b.rows)):
+        for lane in range(LANES):
+            total[lane] += sums[lane]
+            products[lane] += sums[LANES + lane]
+        sums += vector_count(b.channels) * 3 * LANES
+    sums = b.sums + vector * 3 * LANES
+    for lane in range(<int>min(LANES, b.channels - channel)):
+        inverse_std = b.inverse_std[channel + lane]
+        sums[lane] = <real>(total[lane] / b.rows)
+        sums[LANES + lane] = <real>(products[lane] * inverse_std * inverse_std / b.rows)
+        if b.dbias != NULL:
+            b.dbias[channel + lane] = <real>total[lane]
+        if b.dweight != NULL:
+            b.dweight[channel + lane] = <real>(products[lane] * inverse_std)
+
+
+cdef inline void finish(int sums, const Batch* b, Py_ssize_t vector) noexcept nogil:
+    if sums == MOMENTS:
+        finish_moments(b, vector)
+    else:
+        finish_gradient_sums(b, vector)
+
+
+cdef void do_block(int sums, int results, const Batch* b, Py_ssize_t block) noexcept nogil:
+    """Both passes over one block of the only chunk"""
+    cdef Py_ssize_t first = block * BLOCK_VECTORS * LANES
+    cdef Py_ssize_t last = min(b.channels, first + BLOCK_VECTORS * LANES)
+    cdef Py_ssize_t vector
+    if sums != NOTHING:
+        do_chunk(sums, b, 0, first, last, b.rows)
+        for vector in range(block * BLOCK_VECTORS, vector_count(last)):
+            finish(sums, b, vector)
+    if results != NOTHING:
+        do_chunk(results, b, 0, first, last, b.rows)
+
+
+cdef void do_part(int which, const Batch* b, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+    """One pass over a thread's share of the chunks"""
+    cdef Py_ssize_t chunks = chunk_count(b.rows)
+    cdef Py_ssize_t first = part * chunks // parts, last = (part + 1) * chunks // parts
+    cdef Py_ssize_t strip = max(<Py_ssize_t>STRIP_ROWS,
+                                STRIP_BYTES // (b.channels * <Py_ssize_t>sizeof(real)))
+    cdef Py_ssize_t chunk
+    if which == MOMENTS or which == GRADIENT_SUMS:
+        for chunk in range(first, last):
+            do_chunk(which, b, chunk, 0, b.channels, strip)
+    else:
+        # From the last to the first: the last ones are still in the cache.
+        for chunk in range(last - 1, first - 1, -1):
+            do_chunk(which, b, chunk, 0, b.channels, strip)
+
+
+cdef void two_passes(int sums, int results, const Batch* b, int threads) noexcept nogil:
+    """Pass `sums`, the totals of every channel, then pass `results`; either may be NOTHING"""
+    cdef Py_ssize_t vectors = vector_count(b.channels)
+    cdef Py_ssize_t block, part, vector
+    if chunk_count(b.rows) <= 1:
+        for block in prange((vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS, schedule="static",
+                            num_threads=threads, use_threads_if=threads > 1):
+            do_block(sums, results, b, block)
+        return
+    with parallel(num_threads=threads, use_threads_if=threads > 1):
+        if sums != NOTHING:
+            for part in prange(threads, schedule="static"):
+                do_part(sums, b, part, threads)
+            for vector in prange(vectors, schedule="static"):
+                finish(sums, b, vector)
+        if results != NOTHING:
+            for part in prange(threads, schedule="static"):
+                do_part(results, b, part, threads)
+
+
+cdef void batchnorm_forward(
+    real* y,                   # (rows, channels)
+    real* mean,                # (channels,)
+    real* inverse_std,         # (channels,)
+    real* running_mean,        # (channels,) or NULL
+    real* running_var,         # (channels,) or NULL
+    int64_t* batches_tracked,  # (1,) or NULL
+    const real* x,             # (rows, channels)
+    const real* weight,        # (channels,) or NULL
+    const real* bias,          # (channels,) or NULL
+    Py_ssize_t rows, Py_ssize_t channels, int activation, real eps, double momentum, real slope,
+    real* workspace,           # (chunks, vectors, 3, LANES)
+    int threads,
+) noexcept nogil:
+    """y = f((x - mean) * inverse_std * weight + bias), by the mean and the biased variance of x
+
+    running = (1 - momentum) * running + momentum * that of the batch, its variance unbiased; with a
+    negative momentum the average over all batches so far, which `batches_tracked` counts.
+    """
+    cdef Batch b
+    if batches_tracked != NULL:
+        batches_tracked[0] += 1
+        if momentum < 0:
+            momentum = 1 / <double>batches_tracked[0]
+    b.rows, b.channels, b.activation, b.slope = rows, channels, activation, slope
+    b.result, b.x, b.sums = y, x, workspace
+    b.mean, b.inverse_std, b.weight, b.bias, b.eps = mean, inverse_std, weight, bias, eps
+    b.running_mean, b.running_var, b.momentum = running_mean, running_var, <real>momentum
+    two_passes(MOMENTS, NORMALIZE, &b, threads)
+
+
+cdef void batchnorm_inference(
+    real* y,                   # (rows, channels), may be x
+    real* mean,                # (channels,) or NULL
+    real* inverse_std,         # (channels,) or NULL
+    real* running_mean,        # (channels,)
+    real* running_var,         # (channels,)
+    const real* x,             # (rows, channels)
+    const real* weight,        # (channels,) or NULL
+    const real* bias,          # (channels,) or NULL
+    Py_ssize_t rows, Py_ssize_t channels, int activation, real eps, real slope,
+    real* workspace,           # (channels,) where inverse_std is NULL
+    int threads,
+) noexcept nogil:
+    """y = f((x - mean) * inverse_std * weight + bias)
+
+    mean = running_mean and inverse_std = 1 / sqrt(running_var + eps), kept for a backward pass.
+    """
+    cdef Py_ssize_t vector, channel, lanes
+    cdef Batch b
+    if inverse_std == NULL:
+        inverse_std = workspace
+    for vector in range(vector_count(channels)):
+        channel = vector * LANES
+        lanes = min(LANES, channels - channel)
+        store_lanes(inverse_std + channel,
+                    1 / v_sqrt(load_lanes(running_var + channel, lanes) + eps), lanes)
+    if mean != NULL:
+        memcpy(mean, running_mean, channels * sizeof(real))
+    b.rows, b.channels, b.activation, b.slope = rows, channels, activation, slope
+    b.result, b.x, b.sums = y, x, workspace
+    b.mean, b.inverse_std, b.weight, b.bias = running_mean, inverse_std, weight, bias
+    two_passes(NOTHING, NORMALIZE, &b, threads)
+
+
+cdef void batchnorm_backward(
+    real* dx,                  # (rows, channels) or NULL, may be dy
+    real* dweight,             # (channels,) or NULL
+    real* dbias,               # (channels,) or NULL
+    const real* dy,            # (rows, channels)
+    const real* x,             # (rows, channels)
+    real* mean,                # (channels,)
+    real* inverse_std,         # (channels,)
+    const real* weight,        # (channels,) or NULL
+    const real* bias,          # (channels,) or NULL; read if there is an activation
+    Py_ssize_t rows, Py_ssize_t channels, int activation, bint training, real slope,
+    real* workspace,           # (chunks, vectors, 3, LANES)
+    int threads,
+) noexcept nogil:
+    """dx = weight inverse_std (dy' - mean(dy') - xhat mean(dy' xhat)), dweight = sum(dy' xhat),
+    dbias = sum(dy'), where xhat = (x - mean) inverse_std and dy' = dy f'(xhat weight + bias)
+
+    Unless `training`, the statistics were constants: dx = weight inverse_std dy'.
+    """
+    cdef int sums = NOTHING, results = NOTHING
+    cdef Batch b
+    if dx != NULL:
+        results = GRADIENTS if training else GRADIENTS_OF_CONSTANTS
+    if results == GRADIENTS or dweight != NULL or dbias != NULL:
+        sums = GRADIENT_SUMS
+    b.rows, b.channels, b.activation, b.slope = rows, channels, activation, slope
+    b.result, b.dweight, b.dbias, b.dy, b.x, b.sums = dx, dweight, dbias, dy, x, workspace
+    b.mean, b.inverse_std, b.weight, b.bias = mean, inverse_std, weight, bias
+    two_passes(sums, results, &b, threads)
+
+
+cdef void run_batchnorm_forward(const Step* s) noexcept nogil:
+    batchnorm_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                      <real*>s.data[4], <int64_t*>s.data[5], <real*>s.data[6], <real*>s.data[7],
+                      <real*>s.data[8], s.size[0], s.size[1], <int>s.size[2], <real>s.scalar[0],
+                      s.scalar[1], <real>s.scalar[2], <real*>s.workspace, s.threads)
+
+
+cdef void run_batchnorm_inference(const Step* s) noexcept nogil:
+    batchnorm_inference(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                        <real*>s.data[4], <real*>s.data[5], <real*>s.data[6], <real*>s.data[7],
+                        s.size[0], s.size[1], <int>s.size[2], <real>s.scalar[0],
+                        <real>s.scalar[1], <real*>s.workspace, s.threads)
+
+
+cdef void run_batchnorm_backward(const Step* s) noexcept nogil:
+    batchnorm_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                       <real*>s.data[4], <real*>s.data[5], <real*>s.data[6], <real*>s.data[7],
+                       <real*>s.data[8], s.size[0], s.size[1], <int>s.size[2], s.size[3],
+                       <real>s.scalar[0], <real*>s.workspace, s.threads)
+
+
+KERNELS = {
+    "batchnorm_forward": publish(run_batchnorm_forward),
+    "batchnorm_inference": publish(run_batchnorm_inference),
+    "batchnorm_backward": publish(run_batchnorm_backward),
+}

@@ -1,0 +1,237 @@
+"""Softmax and its logarithm over the columns of a matrix, and their gradients.
+
+Pieces of work are whole rows, so that nothing depends on how many threads there are.
+"""
+
+from cython.parallel cimport prange
+
+from fastnn._core.kernels.softmax_rows cimport (
+    FEW_COLUMNS,
+    column_exponentials,
+    load_columns,
+    rescale_row,
+    row_exponentials,
+    row_maximum,
+    rows_of_chunk,
+    store_columns,
+    subtract_maximum,
+    v_log_of_total,
+)
+from fastnn._core.kernels.vector_math cimport v_exp
+from fastnn._core.simd cimport (
+    LANES,
+    real,
+    v_load,
+    v_load_first,
+    v_set,
+    v_store,
+    v_store_first,
+    v_sum,
+    vreal,
+)
+from fastnn._core.step cimport Step, publish
+from libc.math cimport log
+
+
+cdef inline void short_rows(
+    const bint logarithm, real* y, const real* x, const Py_ssize_t rows, const Py_ssize_t columns,
+) noexcept nogil:
+    """The softmax of at most LANES rows of at most FEW_COLUMNS, or its logarithm."""
+    cdef vreal column[FEW_COLUMNS]
+    cdef vreal exponential[FEW_COLUMNS]
+    cdef vreal total, scale
+    cdef Py_ssize_t j
+    load_columns(column, x, rows, columns)
+    subtract_maximum(column, columns)
+    total = column_exponentials(exponential, column, columns)
+    if logarithm:
+        total = v_log_of_total(total)
+        for j in range(columns):
+            column[j] -= total
+    else:
+        scale = 1 / total
+        for j in range(columns):
+            column[j] = exponential[j] * scale
+    store_columns(y, column, rows, columns)
+
+
+cdef inline void long_row(
+    const bint logarithm, real* y, const real* x, const Py_ssize_t columns,
+) noexcept nogil:
+    """The softmax of a row, or its logarithm."""
+    cdef real maximum = row_maximum(x, columns)
+    cdef real total
+    if logarithm:
+        total = row_exponentials(NULL, x, columns, maximum)
+        rescale_row(y, x, columns, maximum, 1, -<real>log(total))
+    else:
+        total = row_exponentials(y, x, columns, maximum)
+        rescale_row(y, y, columns, 0, 1 / total, 0)
+
+
+cdef inline void forward_rows(
+    const bint logarithm, real* y, const real* x, const Py_ssize_t rows, const Py_ssize_t columns,
+) noexcept nogil:
+    cdef Py_ssize_t row = 0
+    if columns <= FEW_COLUMNS:
+        while row < rows:
+            short_rows(logarithm, y + row * columns, x + row * columns,
+                       min(<Py_ssize_t>LANES, rows - row), columns)
+            row += LANES
+        return
+    for row in range(rows):
+        long_row(logarithm, y + row * columns, x + row * columns, columns)
+
+
+cdef inline vreal gradient(
+    const bint logarithm, vreal dy, vreal y, const real total,
+) noexcept nogil:
+    """dx, by the sum over the row of what `term_of_sum` gives"""
+    if logarithm:
+        return dy - v_exp(y) * total
+    return y * (dy - total)
+
+
+cdef inline vreal term_of_sum(const bint logarithm, vreal dy, vreal y) noexcept nogil:
+    return dy if logarithm else dy * y
+
+
+cdef inline void backward_rows(
+    const bint logarithm, real* dx, const real* dy, const real* y,
+    const Py_ssize_t rows, const Py_ssize_t columns,
+) noexcept nogil:
+    cdef vreal sums
+    cdef real total
+    cdef Py_ssize_t row, i
+    for row in range(rows):
+        sums = v_set(0)
+        i = 0
+        while i + LANES <= columns:
+            sums += term_of_sum(logarithm, v_load(dy + i), v_load(y + i))
+            i += LANES
+        if i < columns:
+            sums += term_of_sum(logarithm, v_load_first(dy + i, columns - i),
+                                v_load_first(y + i, columns - i))
+        total = v_sum(sums)
+        i = 0
+        while i + LANES <= columns:
+            v_store(dx + i, gradient(logarithm, v_load(dy + i), v_load(y + i), total))
+            i += LANES
+        if i < columns:
+            v_store_first(dx + i, gradient(logarithm, v_load_first(dy + i, columns - i),
+                                           v_load_first(y + i, columns - i), total), columns - i)
+        dx += columns
+        dy += columns
+        y += columns
+
+
+# Plain functions: the one place each where the loops are expanded.
+
+cdef void softmax_rows(
+    real* y, const real* x, Py_ssize_t rows, Py_ssize_t columns,
+) noexcept nogil:
+    forward_rows(False, y, x, rows, columns)
+
+
+cdef void log_softmax_rows(
+    real* y, const real* x, Py_ssize_t rows, Py_ssize_t columns,
+) noexcept nogil:
+    forward_rows(True, y, x, rows, columns)
+
+
+cdef void softmax_gradient_rows(
+    real* dx, const real* dy, const real* y, Py_ssize_t rows, Py_ssize_t columns,
+) noexcept nogil:
+    backward_rows(False, dx, dy, y, rows, columns)
+
+
+cdef void log_softmax_gradient_rows(
+    real* dx, const real* dy, const real* y, Py_ssize_t rows, Py_ssize_t columns,
+) noexcept nogil:
+    backward_rows(True, dx, dy, y, rows, columns)
+
+
+cdef void softmax_forward(
+    real* y,            # (rows, columns); may be x
+    const real* x,      # (rows, columns)
+    Py_ssize_t rows, Py_ssize_t columns, int threads,
+) noexcept nogil:
+    """y = exp(x - m) / sum(exp(x - m)) by rows, m the row's maximum"""
+    cdef Py_ssize_t height = rows_of_chunk(columns)
+    cdef Py_ssize_t chunk, first
+    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * height
+        softmax_rows(y + first * columns, x + first * columns, min(height, rows - first), columns)
+
+
+cdef void softmax_backward(
+    real* dx,           # (rows, columns); may be dy
+    const real* dy,     # (rows, columns)
+    const real* y,      # (rows, columns)
+    Py_ssize_t rows, Py_ssize_t columns, int threads,
+) noexcept nogil:
+    """dx = y (dy - sum(dy y)) by rows"""
+    cdef Py_ssize_t height = rows_of_chunk(columns)
+    cdef Py_ssize_t chunk, at
+    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        at = chunk * height * columns
+        softmax_gradient_rows(dx + at, dy + at, y + at, min(height, rows - chunk * height), columns)
+
+
+cdef void log_softmax_forward(
+    real* y,            # (rows, columns); may be x
+    const real* x,      # (rows, columns)
+    Py_ssize_t rows, Py_ssize_t columns, int threads,
+) noexcept nogil:
+    """y = x - m - log(sum(exp(x - m))) by rows, m the row's maximum"""
+    cdef Py_ssize_t height = rows_of_chunk(columns)
+    cdef Py_ssize_t chunk, first
+    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * height
+        log_softmax_rows(y + first * columns, x + first * columns, min(height, rows - first),
+                         columns)
+
+
+cdef void log_softmax_backward(
+    real* dx,           # (rows, columns); may be dy
+    const real* dy,     # (rows, columns)
+    const real* y,      # (rows, columns)
+    Py_ssize_t rows, Py_ssize_t columns, int threads,
+) noexcept nogil:
+    """dx = dy - exp(y) sum(dy) by rows"""
+    cdef Py_ssize_t height = rows_of_chunk(columns)
+    cdef Py_ssize_t chunk, at
+    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        at = chunk * height * columns
+        log_softmax_gradient_rows(dx + at, dy + at, y + at, min(height, rows - chunk * height),
+                                  columns)
+
+
+cdef void run_softmax_forward(const Step* s) noexcept nogil:
+    softmax_forward(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.threads)
+
+
+cdef void run_softmax_backward(const Step* s) noexcept nogil:
+    softmax_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+                     s.size[0], s.size[1], s.threads)
+
+
+cdef void run_log_softmax_forward(const Step* s) noexcept nogil:
+    log_softmax_forward(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.threads)
+
+
+cdef void run_log_softmax_backward(const Step* s) noexcept nogil:
+    log_softmax_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+                         s.size[0], s.size[1], s.threads)
+
+
+KERNELS = {
+    "softmax_forward": publish(run_softmax_forward),
+    "softmax_backward": publish(run_softmax_backward),
+    "log_softmax_forward": publish(run_log_softmax_forward),
+    "log_softmax_backward": publish(run_log_softmax_backward),
+}

@@ -1,0 +1,206 @@
+"""The optimizer: one pass over the flat buffers of all parameters, gradients and velocities."""
+
+from cython.parallel cimport prange
+from libc.math cimport sqrt
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first, vreal
+from fastnn._core.step cimport Step, publish
+
+cdef enum:
+    # Elements of a piece of work, and of a partial sum.
+    CHUNK = 4096
+    # Sums of a norm that run side by side.
+    SUMS = 64
+    PLAIN = 0
+    MOMENTUM = 1
+    NESTEROV = 2
+
+# What is the same for all elements of an update.
+cdef struct Rates:
+    real gradient_scale
+    real lr
+    real momentum
+    real gradient_gain       # 1 - dampening
+    real weight_decay
+
+
+cdef inline vreal descend(
+    const int kind, vreal weight, vreal* velocity, vreal gradient, const Rates rates,
+) noexcept nogil:
+    """The new weight, and the new velocity."""
+    gradient = rates.gradient_scale * gradient + rates.weight_decay * weight
+    if kind != PLAIN:
+        velocity[0] = rates.momentum * velocity[0] + rates.gradient_gain * gradient
+        if kind == NESTEROV:
+            gradient = gradient + rates.momentum * velocity[0]
+        else:
+            gradient = velocity[0]
+    return weight - rates.lr * gradient
+
+
+cdef inline void sgd_of_kind(
+    const int kind, real* weight, real* velocity, const real* gradient, const Py_ssize_t n,
+    const Rates rates,
+) noexcept nogil:
+    cdef vreal v
+    cdef Py_ssize_t i = 0
+    while i + LANES <= n:
+        if kind != PLAIN:
+            v = v_load(velocity + i)
+        v_store(weight + i, descend(kind, v_load(weight + i), &v, v_load(gradient + i), rates))
+        if kind != PLAIN:
+            v_store(velocity + i, v)
+        i += LANES
+    if i < n:
+        if kind != PLAIN:
+            v = v_load_first(velocity + i, n - i)
+        v_store_first(weight + i, descend(kind, v_load_first(weight + i, n - i), &v,
+                                          v_load_first(gradient + i, n - i), rates), n - i)
+        if kind != PLAIN:
+            v_store_first(velocity + i, v, n - i)
+
+
+cdef void sgd_chunk(
+    int kind, bint first_step, real* weight, real* velocity, const real* gradient, Py_ssize_t n,
+    Rates rates,
+) noexcept nogil:
+    if kind == PLAIN:
+        sgd_of_kind(PLAIN, weight, velocity, gradient, n, rates)
+        return
+    if first_step:
+        memset(velocity, 0, n * sizeof(real))
+    if kind == NESTEROV:
+        sgd_of_kind(NESTEROV, weight, velocity, gradient, n, rates)
+    else:
+        sgd_of_kind(MOMENTUM, weight, velocity, gradient, n, rates)
+
+
+cdef void sgd_update(
+    real* weight,                # (n,)
+    real* velocity,              # (n,) or NULL: no momentum
+    const real* gradient,        # (n,)
+    const real* scale,           # (1,) or NULL: a factor of the gradient
+    const int64_t* steps_taken,  # (1,) or NULL without velocity
+    Py_ssize_t n, bint nesterov,
+    double lr, double momentum, double dampening, double weight_decay, int threads,
+) noexcept nogil:
+    """Stochastic gradient descent, as PyTorch defines it.
+
+    g = scale gradient + weight_decay weight
+    v = momentum v + (1 - dampening) g, but v = g at the first step
+    weight = weight - lr v, or weight - lr (g + momentum v) by Nesterov
+    """
+    cdef bint first_step = False
+    cdef int kind = PLAIN
+    cdef Rates rates
+    cdef Py_ssize_t chunk, first
+    rates.gradient_scale = scale[0] if scale != NULL else <real>1
+    rates.lr = <real>lr
+    rates.momentum = <real>momentum
+    rates.gradient_gain = <real>(1 - dampening)
+    rates.weight_decay = <real>weight_decay
+    # Without momentum there is no velocity, and no dampening either.
+    if velocity != NULL and momentum != 0:
+        kind = NESTEROV if nesterov else MOMENTUM
+        first_step = steps_taken[0] == 0
+        if first_step:
+            rates.gradient_gain = 1
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * CHUNK
+        sgd_chunk(kind, first_step, weight + first, velocity + first if kind else NULL,
+                  gradient + first, min(CHUNK, n - first), rates)
+
+
+cdef void count_step(int64_t* steps_taken) noexcept nogil:
+    """One more step taken."""
+    steps_taken[0] += 1
+
+
+cdef double squared_norm_of_chunk(const real* gradient, Py_ssize_t n) noexcept nogil:
+    cdef double sums[SUMS]
+    cdef double value
+    cdef Py_ssize_t i = 0
+    cdef int j, half
+    for j in range(SUMS):
+        sums[j] = 0
+    while i + SUMS <= n:
+        for j in range(SUMS):
+            value = gradient[i + j]
+            sums[j] += value * value
+        i += SUMS
+    for j in range(<int>(n - i)):
+        value = gradient[i + j]
+        sums[j] += value * value
+    half = SUMS // 2
+    while half > 0:
+        for j in range(half):
+            sums[j] += sums[j + half]
+        half = half // 2
+    return sums[0]
+
+
+cdef void squared_norm(
+    real* result,                # (1,)
+    const real* gradient,        # (n,)
+    Py_ssize_t n,
+    double* partial,             # (chunks,)
+    int threads,
+) noexcept nogil:
+    """result = the sum of the squares, in double precision"""
+    cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
+    cdef Py_ssize_t chunk, first
+    cdef double total = 0
+    for chunk in prange(chunks, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * CHUNK
+        partial[chunk] = squared_norm_of_chunk(gradient + first, min(CHUNK, n - first))
+    for chunk in range(chunks):
+        total += partial[chunk]
+    result[0] = <real>total
+
+
+cdef void clip_factor(
+    real* factor,                # (1,)
+    real* norm,                  # (1,)
+    const real* squared_norms,   # (k,)
+    Py_ssize_t k, double max_norm,
+) noexcept nogil:
+    """norm = the root of the sum of squared_norms; factor = min(1, max_norm / (norm + 1e-6))"""
+    cdef double total = 0
+    cdef double root, ratio
+    cdef Py_ssize_t i
+    for i in range(k):
+        total += squared_norms[i]
+    root = sqrt(total)
+    ratio = max_norm / (root + 1e-6)
+    norm[0] = <real>root
+    factor[0] = <real>(1.0 if ratio > 1.0 else ratio)    # NaN is not greater, and stays
+
+
+cdef void run_sgd_update(const Step* s) noexcept nogil:
+    sgd_update(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+               <int64_t*>s.data[4], s.size[0], s.size[1] != 0,
+               s.scalar[0], s.scalar[1], s.scalar[2], s.scalar[3], s.threads)
+
+
+cdef void run_count_step(const Step* s) noexcept nogil:
+    count_step(<int64_t*>s.data[0])
+
+
+cdef void run_squared_norm(const Step* s) noexcept nogil:
+    squared_norm(<real*>s.data[0], <real*>s.data[1], s.size[0], <double*>s.workspace, s.threads)
+
+
+cdef void run_clip_factor(const Step* s) noexcept nogil:
+    clip_factor(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], s.size[0], s.scalar[0])
+
+
+KERNELS = {
+    "sgd_update": publish(run_sgd_update),
+    "count_step": publish(run_count_step),
+    "squared_norm": publish(run_squared_norm),
+    "clip_factor": publish(run_clip_factor),
+}

@@ -1,0 +1,76 @@
+"""Threads, and what this installation is."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastnn._core import cpu, dispatch, threads
+
+
+def check_threads(count: int) -> int:
+    """A whole number of threads, 1 to 1024."""
+    if isinstance(count, bool) or int(count) != count or not 1 <= count <= 1024:
+        raise ValueError(f"got {count!r} threads, expected a whole number from 1 to 1024")
+    return int(count)
+
+
+def set_num_threads(count: int) -> None:
+    """Sets how many threads a kernel may use in this process.
+
+    Parameters
+    ----------
+    count : int
+        1 or more; at import it is OMP_NUM_THREADS, else the number of processors. Small work runs
+        on one thread in any case. Results don't depend on it.
+    """
+    threads.set_process_threads(check_threads(count))
+
+
+def get_num_threads() -> int:
+    """How many threads a kernel may use when called from this Python thread."""
+    return threads.get_threads()
+
+
+@contextlib.contextmanager
+def num_threads(count: int) -> Iterator[None]:
+    """Limits kernels that this Python thread calls to `count` threads.
+
+    Two trainings in two Python threads, each limited to one, run side by side.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> with fastnn.num_threads(1):
+    ...     fastnn.get_num_threads()
+    1
+    """
+    before = threads.get_thread_limit()
+    threads.set_thread_limit(check_threads(count))
+    try:
+        yield
+    finally:
+        threads.set_thread_limit(before)
+
+
+def show_config() -> None:
+    """Prints versions, the instruction set in use, and threads."""
+    import fastnn
+
+    rows = {
+        "fastnn": fastnn.__version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "numpy": np.__version__,
+        "platform": f"{sys.platform} {platform.machine()}",
+        "x86-64 level": cpu.x86_level() or "not x86-64",
+        "built for": ", ".join(dispatch.built_levels()),
+        "in use": dispatch.isa(),
+        "openmp": "yes" if cpu.has_openmp() else "no: kernels run on one thread",
+        "threads": get_num_threads(),
+    }
+    for name, value in rows.items():
+        print(f"{name:13} {value}")

@@ -1,0 +1,127 @@
+"""Activations as modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnn.nn import functional
+from fastnn.nn.linear import check_features
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter
+
+
+class Sigmoid(Module):
+    """``1 / (1 + exp(-x))``"""
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.sigmoid(x)
+
+
+class Tanh(Module):
+    """``tanh(x)``"""
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.tanh(x)
+
+
+class ReLU(Module):
+    """``max(x, 0)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.ReLU()(np.array([[-1.0, 2.0]]))
+    array([[0., 2.]])
+    """
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.relu(x)
+
+
+class LeakyReLU(Module):
+    """``x`` where positive, else ``negative_slope * x`` (Maas et al., 2013).
+
+    Parameters
+    ----------
+    negative_slope : float, default=0.01
+    """
+
+    def __init__(self, negative_slope: float = 0.01):
+        super().__init__()
+        self.negative_slope = float(negative_slope)
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """``x`` where positive, else ``weight * x`` with a learned slope (He et al., 2015).
+
+    Parameters
+    ----------
+    num_parameters : int, default=1
+        1, or one for each channel.
+    init : float, default=0.25
+        The slope to start from.
+
+    Attributes
+    ----------
+    weight : Parameter (num_parameters,)
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25):
+        super().__init__()
+        check_features("PReLU", num_parameters=num_parameters)
+        self.num_parameters = int(num_parameters)
+        self.weight = Parameter(np.full(num_parameters, init, np.float32))
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"num_parameters={self.num_parameters}"
+
+
+class ELU(Module):
+    """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al., 2016).
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+    learnable : bool, default=False
+        Whether `alpha` is a parameter that training changes.
+    """
+
+    def __init__(self, alpha: float = 1.0, learnable: bool = False):
+        super().__init__()
+        self.alpha = Parameter(np.array([alpha], np.float32)) if learnable else float(alpha)
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        learnable = isinstance(self.alpha, Parameter)
+        return "learnable=True" if learnable else f"alpha={self.alpha}"
+
+
+class Softmax(Module):
+    """``exp(x) / sum(exp(x))`` over the last axis.
+
+    A network that is trained with `CrossEntropyLoss` has none: the loss applies it itself.
+    """
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.softmax(x)
+
+
+class LogSoftmax(Module):
+    """``x - log(sum(exp(x)))`` over the last axis."""
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.log_softmax(x)

@@ -1,0 +1,164 @@
+"""Initial values of parameters.
+
+Each function fills a `Parameter` (or an array) in place and returns it. For a weight of shape
+(out, in, *kernel), ``fan_in = in * prod(kernel)`` is the number of inputs of a unit and
+``fan_out = out * prod(kernel)`` the number of units that an input feeds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.nn.parameter import Parameter
+from fastnn.random import generator
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+Filled = TypeVar("Filled", Parameter, np.ndarray)
+
+
+def values_of(tensor: Parameter | NDArray) -> NDArray:
+    """The array to fill."""
+    if isinstance(tensor, Parameter):
+        return tensor.data
+    if isinstance(tensor, np.ndarray) and tensor.dtype.kind == "f":
+        return tensor
+    raise TypeError(f"got {type(tensor).__name__}, expected a Parameter or an array of floats")
+
+
+def fans(tensor: Parameter | NDArray) -> tuple[int, int]:
+    """fan_in and fan_out of a weight.
+
+    Raises
+    ------
+    ValueError
+        If it has fewer than two axes.
+    """
+    shape = tensor.shape
+    if len(shape) < 2:
+        raise ValueError(f"got shape {shape}, expected at least (out, in): a vector has no fan")
+    kernel = math.prod(shape[2:])
+    return shape[1] * kernel, shape[0] * kernel
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor that keeps the variance through a nonlinearity, as PyTorch defines it.
+
+    Parameters
+    ----------
+    nonlinearity : str
+        'linear', 'sigmoid' (1), 'tanh' (5/3), 'relu' (sqrt 2), 'leaky_relu'
+        (sqrt(2 / (1 + slope^2))), 'selu' (3/4), or the name of a convolution (1).
+    param : float, optional
+        The slope of leaky ReLU, 0.01 by default.
+
+    Examples
+    --------
+    >>> round(calculate_gain("relu"), 4)
+    1.4142
+    """
+    if nonlinearity in ("linear", "identity", "conv1d", "conv2d", "conv3d", "sigmoid"):
+        return 1.0
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else float(param)
+        return math.sqrt(2 / (1 + slope**2))
+    gains = {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+    if nonlinearity not in gains:
+        raise ValueError(
+            f"got nonlinearity {nonlinearity!r}, expected one of "
+            f"{['linear', 'sigmoid', *gains, 'leaky_relu']}"
+        )
+    return gains[nonlinearity]
+
+
+def zeros_(tensor: Filled) -> Filled:
+    """Fills with zeros."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: Filled) -> Filled:
+    """Fills with ones."""
+    return constant_(tensor, 1.0)
+
+
+def constant_(tensor: Filled, val: float) -> Filled:
+    """Fills with one value."""
+    values_of(tensor)[...] = val
+    return tensor
+
+
+def normal_(tensor: Filled, mean: float = 0.0, std: float = 1.0) -> Filled:
+    """Fills from the normal distribution with a mean and a standard deviation."""
+    if std < 0:
+        raise ValueError(f"got a standard deviation of {std}, expected at least 0")
+    values = values_of(tensor)
+    values[...] = generator().normal(mean, std, values.shape)
+    return tensor
+
+
+def uniform_(tensor: Filled, a: float = 0.0, b: float = 1.0) -> Filled:
+    """Fills from the uniform distribution on [a, b)."""
+    if b < a:
+        raise ValueError(f"got the range [{a}, {b}), expected a <= b")
+    values = values_of(tensor)
+    values[...] = generator().uniform(a, b, values.shape)
+    return tensor
+
+
+def xavier_normal_(tensor: Filled, gain: float = 1.0) -> Filled:
+    """Normal with ``std = gain * sqrt(2 / (fan_in + fan_out))`` (Glorot and Bengio, 2010)."""
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))))
+
+
+def xavier_uniform_(tensor: Filled, gain: float = 1.0) -> Filled:
+    """Uniform on +-``gain * sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio, 2010)."""
+    bound = gain * math.sqrt(6 / sum(fans(tensor)))
+    return uniform_(tensor, -bound, bound)
+
+
+def kaiming_std(tensor: Parameter | NDArray, a: float, mode: str, nonlinearity: str) -> float:
+    """``gain / sqrt(fan)``"""
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"got mode {mode!r}, expected 'fan_in' or 'fan_out'")
+    fan = fans(tensor)[0 if mode == "fan_in" else 1]
+    return calculate_gain(nonlinearity, a) / math.sqrt(fan)
+
+
+def kaiming_normal_(
+    tensor: Filled, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Filled:
+    """Normal with ``std = gain / sqrt(fan)`` (He et al., 2015).
+
+    Parameters
+    ----------
+    a : float, default=0
+        Slope below zero of the (leaky) ReLU that follows.
+    mode : {'fan_in', 'fan_out'}
+        Whether the variance is kept forward or backward.
+    nonlinearity : str
+        See `calculate_gain`.
+    """
+    return normal_(tensor, 0.0, kaiming_std(tensor, a, mode, nonlinearity))
+
+
+def kaiming_uniform_(
+    tensor: Filled, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Filled:
+    """Uniform on +-``gain * sqrt(3 / fan)`` (He et al., 2015); parameters as `kaiming_normal_`."""
+    bound = math.sqrt(3) * kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound)

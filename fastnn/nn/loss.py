@@ -1,0 +1,141 @@
+"""Losses as modules: called with the network's output and the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastnn.nn import functional
+from fastnn.nn.module import Module
+
+
+class Loss(Module):
+    """What losses share: class weights and a reduction.
+
+    Parameters
+    ----------
+    weight : array_like or None
+    reduction : {'mean', 'sum', 'none'}
+    """
+
+    def __init__(self, weight: ArrayLike | None = None, reduction: str = "mean"):
+        super().__init__()
+        self.weight = None if weight is None else np.array(weight, np.float64)
+        self.reduction = functional.check_reduction(reduction)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
+
+
+class CrossEntropyLoss(Loss):
+    """``-log softmax(logits)[label]``.
+
+    Parameters
+    ----------
+    weight : array_like (classes,), optional
+        A factor for each class; 'mean' divides by the sum of the labels' factors.
+    ignore_index : int, default=-100
+        Rows with this label take no part.
+    reduction : {'mean', 'sum', 'none'}, default='mean'
+    label_smoothing : float, default=0
+        Share of the target that is spread over all classes (Szegedy et al., 2016).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> float(nn.CrossEntropyLoss()(np.zeros((1, 10)), np.array([3]))) - np.log(10) < 1e-9
+    True
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__(weight, reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"got label_smoothing={label_smoothing}, expected 0 to 1")
+        self.ignore_index = int(ignore_index)
+        self.label_smoothing = float(label_smoothing)
+
+    def forward(self, input: Any, target: Any) -> Any:  # noqa: D102
+        return functional.cross_entropy(
+            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+        )
+
+
+class MSELoss(Loss):
+    """``(input - target)**2``, averaged over all elements.
+
+    Parameters
+    ----------
+    reduction : {'mean', 'sum', 'none'}, default='mean'
+    """
+
+    def __init__(self, reduction: str = "mean"):
+        super().__init__(None, reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:  # noqa: D102
+        return functional.mse_loss(input, target, self.reduction)
+
+
+class BCEWithLogitsLoss(Loss):
+    """``-(t log sigmoid(x) + (1 - t) log(1 - sigmoid(x)))``, averaged over all elements.
+
+    Parameters
+    ----------
+    weight : array_like (columns,), optional
+        A factor for each column.
+    reduction : {'mean', 'sum', 'none'}, default='mean'
+    pos_weight : array_like (columns,), optional
+        A factor for the term of positive targets.
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike | None = None,
+        reduction: str = "mean",
+        pos_weight: ArrayLike | None = None,
+    ):
+        super().__init__(weight, reduction)
+        self.pos_weight = None if pos_weight is None else np.array(pos_weight, np.float64)
+
+    def forward(self, input: Any, target: Any) -> Any:  # noqa: D102
+        return functional.binary_cross_entropy_with_logits(
+            input, target, self.weight, self.pos_weight, self.reduction
+        )
+
+
+class MultiMarginLoss(Loss):
+    """``sum over j != label of max(0, margin - x[label] + x[j])**p / classes``: the hinge loss.
+
+    Parameters
+    ----------
+    p : {1, 2}, default=1
+    margin : float, default=1
+    weight : array_like (classes,), optional
+        A factor for each class.
+    reduction : {'mean', 'sum', 'none'}, default='mean'
+    """
+
+    def __init__(
+        self,
+        p: int = 1,
+        margin: float = 1.0,
+        weight: ArrayLike | None = None,
+        reduction: str = "mean",
+    ):
+        super().__init__(weight, reduction)
+        if p not in (1, 2):
+            raise ValueError(f"got p={p}, expected 1 or 2")
+        self.p, self.margin = int(p), float(margin)
+
+    def forward(self, input: Any, target: Any) -> Any:  # noqa: D102
+        return functional.multi_margin_loss(
+            input, target, self.p, self.margin, self.weight, self.reduction
+        )

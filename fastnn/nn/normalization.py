@@ -1,0 +1,85 @@
+"""Batch normalization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnn.nn import functional
+from fastnn.nn.linear import check_features
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter
+
+
+class BatchNorm1d(Module):
+    """``y = (x - mean) / sqrt(var + eps) * weight + bias`` by feature (Ioffe and Szegedy, 2015).
+
+    In training, mean and (biased) variance are the batch's, and the running averages move:
+    ``new = (1 - momentum) * old + momentum * batch``, with the unbiased variance. In inference the
+    running averages take their place.
+
+    Parameters
+    ----------
+    num_features : int
+    eps : float, default=1e-5
+    momentum : float or None, default=0.1
+        None keeps the average of all batches.
+    affine : bool, default=True
+        Whether there are `weight` and `bias`.
+    track_running_stats : bool, default=True
+        Without, the batch's statistics are used in inference too.
+
+    Attributes
+    ----------
+    weight, bias : Parameter (num_features,) or None
+    running_mean, running_var : ndarray (num_features,) or None
+    num_batches_tracked : ndarray of int64, or None
+
+    Raises
+    ------
+    ValueError
+        In training, for a batch of one: one value has no variance.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ):
+        super().__init__()
+        check_features(type(self).__name__, num_features=num_features)
+        self.num_features = int(num_features)
+        self.eps = float(eps)
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
+        self.running_mean = self.running_var = self.num_batches_tracked = None
+        if track_running_stats:
+            self.register_buffer("running_mean", np.zeros(num_features, np.float32))
+            self.register_buffer("running_var", np.ones(num_features, np.float32))
+            self.register_buffer("num_batches_tracked", np.array(0, np.int64))
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+            self.num_batches_tracked,
+        )
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
+            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+        )

@@ -1,0 +1,124 @@
+"""Modules that hold others, or give values another shape."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fastnn.nn import functional
+from fastnn.nn.module import Module
+
+
+class Sequential(Module):
+    """Modules one after the other.
+
+    Parameters
+    ----------
+    *modules : Module, or one mapping of names to modules
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> nn.Sequential(nn.Linear(4, 2), nn.ReLU())
+    Sequential(
+      (0): Linear(in_features=4, out_features=2, bias=True)
+      (1): ReLU()
+    )
+    """
+
+    def __init__(self, *modules: Module | OrderedDict[str, Module]):
+        super().__init__()
+        named = ((str(i), module) for i, module in enumerate(modules))
+        if len(modules) == 1 and isinstance(modules[0], dict):
+            named = modules[0].items()
+        for name, module in named:
+            if not isinstance(module, Module):
+                raise TypeError(
+                    f"Sequential: got {type(module).__name__} at {name}, expected a Module"
+                )
+            setattr(self, name, module)
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        for module in self:
+            x = module(x)
+        return x
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.children())
+
+    def __getitem__(self, index: int | slice) -> Module:
+        modules = list(self.children())
+        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
+
+
+class ModuleList(Module):
+    """A list of modules that ``forward`` of the module around it goes through.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+    >>> len(layers)
+    3
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        super().__init__()
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> ModuleList:
+        """Adds a module at the end; returns the list."""
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleList: got {type(module).__name__}, expected a Module")
+        setattr(self, str(len(self)), module)
+        return self
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.children())
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self.children())[index]
+
+
+class Flatten(Module):
+    """(batch, ...) to (batch, product), in PyTorch's order."""
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.flatten(x)
+
+
+class Identity(Module):
+    """The input itself."""
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return x
+
+
+class Dropout(Module):
+    """In training, zero with probability `p`, else ``x / (1 - p)`` (Srivastava et al., 2014).
+
+    Parameters
+    ----------
+    p : float, default=0.5
+        Probability of zero, from 0 to 1.
+    """
+
+    def __init__(self, p: float = 0.5):
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: got p={p}, expected 0 <= p <= 1")
+        self.p = float(p)
+
+    def forward(self, x: Any) -> Any:  # noqa: D102
+        return functional.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"p={self.p}"

@@ -1,0 +1,165 @@
+"""What optimizers share: parameter groups with options, and state in flat buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn._compiler.graph import Buffer, Graph
+from fastnn._core.program import aligned_zeros
+from fastnn.nn.parameter import Parameter, ParameterBuffer, one_buffer
+
+
+class Optimizer:
+    """Groups of parameters with their options; a subclass says how one group is updated.
+
+    Parameters
+    ----------
+    params : iterable of Parameter or of dict, or None
+        None means all parameters of the model that it will train. A dict has ``"params"`` and
+        options of that group.
+    defaults : dict
+        Options of the groups that don't give their own.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        ``{"params": [...], "lr": ..., ...}`` as in PyTorch; options may be changed at any time and
+        hold from the next step on.
+    """
+
+    #: Options that a kernel takes as numbers at each step, in its order.
+    scalars: tuple[str, ...] = ()
+
+    def __init__(self, params: Iterable[Any] | None, defaults: Mapping[str, Any]):
+        self.defaults = dict(defaults)
+        self.check_options(self.defaults)
+        self.buffer: ParameterBuffer | None = None
+        self.state: dict[str, NDArray] = {}
+        self.steps_taken = aligned_zeros(1, np.int64)
+        self.param_groups: list[dict[str, Any]] = []
+        groups: list[Any] = [] if params is None else list(params)
+        self.takes_all = params is None
+        if params is None:
+            self.param_groups.append({"params": [], **self.defaults})
+        elif not groups:
+            raise ValueError(f"{type(self).__name__}: got an empty list of parameters")
+        elif isinstance(groups[0], Mapping):
+            for group in groups:
+                self.add_param_group(group)
+        else:
+            self.add_param_group({"params": groups})
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Adds parameters with options of their own."""
+        members = group["params"]
+        members = [members] if isinstance(members, Parameter) else list(members)
+        for member in members:
+            if not isinstance(member, Parameter):
+                raise TypeError(
+                    f"{type(self).__name__}: got {type(member).__name__} among the parameters, "
+                    "expected fastnn.nn.Parameter"
+                )
+        unknown = set(group) - set(self.defaults) - {"params"}
+        if unknown:
+            raise ValueError(f"{type(self).__name__}: unknown options {sorted(unknown)}")
+        taken = {id(p) for other in self.param_groups for p in other["params"]}
+        if any(id(member) in taken for member in members):
+            raise ValueError(f"{type(self).__name__}: a parameter is in two groups")
+        options = {**self.defaults, **group, "params": members}
+        self.check_options(options)
+        self.param_groups.append(options)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """ValueError for options outside their range."""
+
+    def bind(self, parameters: list[Parameter]) -> ParameterBuffer:
+        """Lays the parameters of a model into one buffer and makes room for the state.
+
+        The state of parameters that only moved is kept.
+        """
+        if self.takes_all:
+            self.param_groups[0]["params"] = parameters
+        known = {id(parameter) for parameter in parameters}
+        for group in self.param_groups:
+            if any(id(parameter) not in known for parameter in group["params"]):
+                raise ValueError(
+                    f"{type(self).__name__}: a parameter group holds parameters that are not the "
+                    "model's"
+                )
+        order = [p for group in self.param_groups for p in group["params"]]
+        placed = {id(parameter) for parameter in order}
+        order += [parameter for parameter in parameters if id(parameter) not in placed]
+        buffer = one_buffer(order)
+        if self.buffer is not buffer:
+            self.carry_state(buffer)
+        return buffer
+
+    def carry_state(self, buffer: ParameterBuffer) -> None:
+        """New state of the size of a buffer, with what there was for the same parameters."""
+        old_buffer, old_state = self.buffer, self.state
+        self.buffer = buffer
+        self.state = {
+            name: aligned_zeros(len(buffer.values), buffer.values.dtype)
+            for name in self.state_names()
+        }
+        if old_buffer is None:
+            return
+        starts = {
+            id(p): start
+            for p, start in zip(old_buffer.parameters, old_buffer.offsets, strict=False)
+        }
+        for parameter, start in zip(buffer.parameters, buffer.offsets, strict=False):
+            before = starts.get(id(parameter))
+            if before is None:
+                continue
+            for name in self.state.keys() & old_state.keys():
+                values = old_state[name][before : before + parameter.size]
+                self.state[name][start : start + parameter.size] = values
+
+    def state_names(self) -> list[str]:
+        """Names of the flat arrays that the update needs."""
+        return []
+
+    def record(self, graph: Graph, max_grad_norm: float | None) -> None:
+        """Appends the update to a training graph."""
+        assert self.buffer is not None
+        factor = None
+        if max_grad_norm is not None:
+            gradients = flat(graph, self.buffer.gradients)
+            squares = graph.record("squared_norm", [gradients])[0]
+            factor, norm = graph.record("clip_factor", [squares], max_norm=float(max_grad_norm))
+            graph.metrics["grad_norm"] = norm
+        for number, group in enumerate(self.param_groups):
+            trained = [p for p in group["params"] if p.requires_grad]
+            for start, stop in self.buffer.runs(trained):
+                self.record_run(graph, number, group, slice(start, stop), factor)
+        steps = graph.source(Buffer(self.steps_taken), (1,), "int64")
+        graph.record("count_step", [steps])
+
+    def record_run(self, graph: Graph, number: int, group: dict, run: slice, factor: Any) -> None:
+        """Appends the update of a stretch of the buffer; to be written by each subclass."""
+        raise TypeError(f"{type(self).__name__} has no update")
+
+    def regularization_loss(self) -> float:
+        """One half of weight decay times the squared weights, over all groups."""
+        total = 0.0
+        for group in self.param_groups:
+            decay = group.get("weight_decay", 0.0)
+            if decay:
+                for parameter in group["params"]:
+                    values = parameter.storage.astype(np.float64).ravel()
+                    total += 0.5 * decay * float(values @ values)
+        return total
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{key}={value}" for key, value in self.defaults.items())
+        return f"{type(self).__name__}({options})"
+
+
+def flat(graph: Graph, array: NDArray) -> Any:
+    """A stretch of a flat buffer as a value."""
+    return graph.source(Buffer(array), array.shape)

@@ -1,0 +1,127 @@
+"""What happens when a training explodes: a snapshot to go back to, and where it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fastnn.training.step import TrainingStep
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss became NaN or infinite.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Where, counted from 0; `epoch` is None outside of `Trainer.fit`.
+    learning_rate : float
+    layer : str
+        The first layer with a value that is not finite, or "" if it was the loss alone.
+    history : History or None
+        What `Trainer.fit` had recorded until then.
+    """
+
+    def __init__(
+        self, batch: int, learning_rate: float, layer: str, epoch: int | None = None
+    ) -> None:
+        self.batch, self.learning_rate, self.layer = batch, learning_rate, layer
+        self.epoch = epoch
+        self.history: Any = None
+        super().__init__(batch, learning_rate, layer, epoch)
+
+    def __str__(self) -> str:
+        where = f"batch {self.batch}" if self.epoch is None else (
+            f"epoch {self.epoch}, batch {self.batch}"
+        )
+        layer = f"the first bad value is in layer {self.layer!r}" if self.layer else (
+            "every layer's values are finite"
+        )
+        return (
+            f"the loss is not finite at {where}, with learning rate {self.learning_rate:g}; "
+            f"{layer}. The model keeps the last parameters with a finite loss; a lower learning "
+            "rate or max_grad_norm may help"
+        )
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch gave."""
+
+    batches: int
+    examples: int
+    loss: float
+    correct: float
+    counted: float
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of correct rows, or None for a loss without labels."""
+        return self.correct / self.counted if self.counted else None
+
+
+class Snapshot:
+    """Copies of everything that training changes."""
+
+    def __init__(self, step: TrainingStep):
+        assert step.optimizer is not None
+        sources: list[NDArray] = [buffer for _, buffer in step.model.named_buffers()]
+        if step.optimizer.buffer is not None:
+            sources += [step.optimizer.buffer.values, *step.optimizer.state.values()]
+        self.sources = [*sources, step.optimizer.steps_taken]
+        self.copies = [np.array(source) for source in self.sources]
+
+    def restore(self) -> None:
+        """Puts everything back."""
+        for source, copy in zip(self.sources, self.copies, strict=True):
+            source[...] = copy
+
+
+def run_guarded(
+    step: TrainingStep, X: Any, y: Any, indices: Any, batch_size: int, callback: Any
+) -> EpochResult:
+    """An epoch that goes back to a good state if the loss stops being finite."""
+    if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
+        raise ValueError(f"got batch_size={batch_size}, expected a whole number of 1 or more")
+    examples = len(X) if hasattr(X, "__len__") else 1
+    arrays = step._prepare(X, y, batch=min(int(batch_size), max(1, examples)))
+    snapshot = Snapshot(step)
+    program = step._current.lowered.program
+    step._phase = "updated"
+    batches, examples, loss_sum, correct, counted, finite = program.epoch(
+        arrays, indices, int(batch_size), True, callback, (snapshot.sources, snapshot.copies)
+    )
+    if not finite:
+        order = np.arange(len(arrays[0])) if indices is None else np.asarray(indices)
+        rows = order[batches * batch_size : (batches + 1) * batch_size]
+        layer = first_bad_layer(step, X, y, [array[rows] for array in arrays])
+        snapshot.restore()
+        raise TrainingDiverged(batches, step.optimizer.param_groups[0]["lr"], layer)
+    return EpochResult(batches, examples, loss_sum / examples, correct, counted)
+
+
+def first_bad_layer(step: TrainingStep, X: Any, y: Any, arrays: list[NDArray]) -> str:
+    """The first layer whose output or parameters hold a value that is not finite."""
+    for array in arrays:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return "input"
+    bad_parameters = [
+        name.rpartition(".")[0]
+        for name, parameter in step.model.named_parameters()
+        if not np.isfinite(parameter.data).all()
+    ]
+    if bad_parameters:
+        return bad_parameters[0]
+    lowered = step.compile(X, y, arrays, len(arrays[0]), keep_all=True).lowered
+    lowered.program.load(0, *arrays)
+    lowered.program.forward()
+    for node in lowered.graph.nodes[: lowered.graph.forward_count]:
+        for value in node.outputs:
+            if value.dtype != "int64" and value in lowered.plan.offsets:
+                if not np.isfinite(lowered.view(value)).all():
+                    return node.layer
+    return ""
