@@ -13,6 +13,7 @@ True
 """
 
 from fastnn import datasets, nn, optim, preprocessing
+from fastnn._version import __version__
 from fastnn.config import get_num_threads, num_threads, set_num_threads, show_config
 from fastnn.differentiation import gradient_check, vjp
 from fastnn.random import manual_seed
@@ -25,7 +26,7 @@ from fastnn.training import (
     TrainingStep,
 )
 
-__version__ = "0.1.0"
+
 
 __all__ = [
     "Callback",

@@ -65,7 +65,7 @@ def fuse_activations(graph: Graph) -> Graph:
     """Linear + activation and BatchNorm + activation become one node.
 
     The activation must be the only reader of the output before it. A BatchNorm's backward then
-    reads the activation's output and applies its gradient itself.
+    applies the activation's gradient itself, finding it from the BatchNorm's input.
     """
     users = graph.users()
     gone: set[Node] = set()
@@ -116,7 +116,6 @@ def fuse_batchnorm_backward(
     ):
         return False
     backward.inputs[0] = gradient.inputs[0]
-    backward.inputs[2] = activation.outputs[0]
     backward.attributes["activation"] = activation.attributes["kind"]
     backward.attributes["slope"] = activation.attributes.get("slope", 0.0)
     gone.add(gradient)

@@ -107,6 +107,11 @@ def same(value: Value, **changes: Any) -> Spec:
     return Spec(**(spec | changes))
 
 
+def shape_of(value: Value | None) -> tuple[int, ...] | None:
+    """For messages about operands that may be absent."""
+    return None if value is None else value.shape
+
+
 def require(condition: bool, message: str) -> None:
     """A shape rule's check."""
     if not condition:

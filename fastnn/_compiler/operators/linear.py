@@ -11,6 +11,7 @@ from fastnn._compiler.operators.base import (
     require,
     rows,
     same,
+    shape_of,
 )
 
 
@@ -32,7 +33,7 @@ class Linear(Operator):
         )
         require(
             bias is None or bias.shape == (out_features,),
-            f"got a bias of shape {bias and bias.shape}, expected {(out_features,)}",
+            f"got a bias of shape {shape_of(bias)}, expected {(out_features,)}",
         )
         return [same(x, shape=(*x.shape[:-1], out_features))]
 

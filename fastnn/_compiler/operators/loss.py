@@ -13,6 +13,7 @@ from fastnn._compiler.operators.base import (
     require,
     rows,
     same,
+    shape_of,
 )
 
 # Elements that one partial sum stands for (kernels/loss.pyx).
@@ -38,7 +39,7 @@ class LabelLoss(Operator):
         )
         require(
             weight is None or weight.shape == scores.shape,
-            f"got {weight and weight.size} class weights, expected {scores.columns}",
+            f"got {shape_of(weight)} class weights, expected {scores.columns}",
         )
         per_row = Spec((), scores.dtype)
         whole = Spec((), scores.dtype, batched=False)
@@ -196,7 +197,7 @@ class ElementLoss(Operator):
         for weight in weights:
             require(
                 weight is None or weight.shape == (x.columns,),
-                f"got a weight of shape {weight and weight.shape}, expected {(x.columns,)}",
+                f"got a weight of shape {shape_of(weight)}, expected {(x.columns,)}",
             )
         if isinstance(target.source, Input):
             target.dtype = x.dtype  # whole numbers serve as a target of real ones

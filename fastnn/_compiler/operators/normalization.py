@@ -12,6 +12,7 @@ from fastnn._compiler.operators.base import (
     require,
     rows,
     same,
+    shape_of,
 )
 from fastnn._compiler.operators.linear import activation_of
 
@@ -39,18 +40,17 @@ class BatchNorm(Operator):
             require(
                 value is None or value.shape == (x.columns,),
                 f"got {x.columns} channels (shape {('batch', *x.shape)}), "
-                f"expected {value and value.size}",
+                f"expected {shape_of(value)}",
             )
         statistic = Spec((x.columns,), x.dtype, batched=False)
         return [same(x), statistic, statistic]
 
     def backward(self, node, gradients):
         x, weight, bias = node.inputs[:3]
-        y, mean, inverse_std = node.outputs
-        # y takes part only once an activation is fused; until then it is no dependency.
+        _, mean, inverse_std = node.outputs
         dx, dweight, dbias = x.graph.record(
             "batchnorm_backward",
-            [gradients[0], x, None, mean, inverse_std, weight, bias],
+            [gradients[0], x, mean, inverse_std, weight, bias],
             training=node.attributes["training"],
         )
         return [dx, dweight if weight is not None else None, dbias if bias is not None else None,
@@ -83,10 +83,13 @@ class BatchNorm(Operator):
 
 
 class BatchNormBackward(Operator):
-    """dx, dweight, dbias; inputs dy, x, y (None unless an activation is fused), mean, inverse_std,
-    weight, bias."""
+    """dx, dweight, dbias; inputs dy, x, mean, inverse_std, weight, bias.
+
+    The gradient of a fused activation is found from x. Attribute `without_dx`: nobody reads dx.
+    """
 
     name = "batchnorm_backward"
+    in_place = ((0, 0),)
 
     def infer(self, node):
         x = node.inputs[1]
@@ -94,11 +97,14 @@ class BatchNormBackward(Operator):
         return [same(x), per_channel, per_channel]
 
     def lower(self, node):
-        dy, x, y, mean, inverse_std, weight, _ = node.inputs
+        x = node.inputs[1]
+        dx, dweight, dbias = node.outputs
+        if node.attributes.get("without_dx"):
+            dx = None
         return [
             Call(
                 "batchnorm_backward",
-                [*node.outputs, dy, x, y, mean, inverse_std, weight],
+                [dx, dweight, dbias, *node.inputs],
                 [rows(x), x.columns, KINDS[activation_of(node)], int(node.attributes["training"])],
                 [node.attributes.get("slope", 0.0)],
                 elements(x) * (3 / ELEMENTS_PER_NANOSECOND),

@@ -50,10 +50,11 @@ cdef void dropout_chunk(
     real* y, const real* x, Py_ssize_t n, uint64_t key, uint32_t dropped_below, real scale,
 ) noexcept nogil:
     cdef real factor[BLOCK]
-    cdef Py_ssize_t first, count, i
+    cdef Py_ssize_t block, first, count, i
     cdef uint32_t low_key = <uint32_t>key
     cdef uint32_t high_key = <uint32_t>(key >> 32)
-    for first in range(0, n, BLOCK):
+    for block in range((n + BLOCK - 1) // BLOCK):
+        first = block * BLOCK
         random_factors(factor, <uint32_t>first, low_key, high_key, dropped_below, scale)
         count = min(BLOCK, n - first)
         i = 0

@@ -45,8 +45,8 @@ from fastnn._core.step cimport Step, publish
 cdef enum:
     CHUNK_ROWS = 256
     BLOCK_VECTORS = 4
-    STRIP_BYTES = 131072
-    STRIP_ROWS = 64           # at least: the sums of a strip are read and written once
+    STRIP_BYTES = 16384
+    STRIP_ROWS = 8           # at least: the sums of a strip are read and written once
 
 cdef enum Pass:
     # What is done to each element: two of sums, then three of results.

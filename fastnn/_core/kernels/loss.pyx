@@ -1,0 +1,481 @@
+"""Losses and their gradients, with PyTorch's weights, reductions and corner cases.
+
+A row, or a chunk of elements, is computed by one thread; their losses are added up in order and in
+double, so that the sum is the same at any number of threads. `upstream` is the gradient of what
+the loss is reduced to: one number, or one for each row or element where it is not reduced.
+"""
+
+from cython.parallel cimport prange
+
+from fastnn._core.kernels.softmax_rows cimport (
+    FEW_COLUMNS,
+    column_exponentials,
+    is_first_maximum,
+    load_columns,
+    rescale_row,
+    row_exponentials,
+    row_maximum,
+    rows_of_chunk,
+    store_columns,
+    subtract_maximum,
+    v_log_of_total,
+)
+from fastnn._core.simd cimport (
+    LANES,
+    real,
+    v_load,
+    v_load_first,
+    v_set,
+    v_store,
+    v_store_first,
+    v_sum,
+    vreal,
+)
+from fastnn._core.step cimport Step, publish
+from libc.math cimport exp, fabs, log, log1p
+from libc.stdint cimport int64_t
+
+cdef enum:
+    MEAN = 0
+    SUM = 1
+    NONE = 2
+    # Elements that one partial sum stands for; operators/loss.py holds the same number.
+    CHUNK = 4096
+
+
+# Cross-entropy
+
+
+cdef void softmax_of_rows(
+    real* probabilities, real* log_totals, const real* logits,
+    Py_ssize_t rows, Py_ssize_t classes,
+) noexcept nogil:
+    """softmax (rows, classes), and the logarithm of sum exp(logit - largest) of each row."""
+    cdef vreal column[FEW_COLUMNS]
+    cdef vreal exponential[FEW_COLUMNS]
+    cdef vreal total, scale
+    cdef real maximum, row_total
+    cdef Py_ssize_t row = 0, count, j
+    while row < rows:
+        if classes <= FEW_COLUMNS:
+            count = min(<Py_ssize_t>LANES, rows - row)
+            load_columns(column, logits + row * classes, count, classes)
+            subtract_maximum(column, classes)
+            total = column_exponentials(exponential, column, classes)
+            scale = 1 / total
+            for j in range(classes):
+                exponential[j] *= scale
+            store_columns(probabilities + row * classes, exponential, count, classes)
+            v_store_first(log_totals + row, v_log_of_total(total), count)
+            row += count
+        else:
+            maximum = row_maximum(logits + row * classes, classes)
+            row_total = row_exponentials(probabilities + row * classes, logits + row * classes,
+                                         classes, maximum)
+            rescale_row(probabilities + row * classes, probabilities + row * classes, classes,
+                        0, 1 / row_total, 0)
+            log_totals[row] = <real>log(row_total)
+            row += 1
+
+
+cdef double smoothing_loss(
+    const real* logits, const real* class_weight, double shift, Py_ssize_t classes,
+) noexcept nogil:
+    """The sum over classes of weight * -log p, where -log p = shift - logit."""
+    cdef double total = 0
+    cdef Py_ssize_t j
+    for j in range(classes):
+        total += (shift - logits[j]) * (1 if class_weight == NULL else class_weight[j])
+    return total
+
+
+cdef void cross_entropy_rows(
+    real* row_losses,            # (rows,): the logarithm of the total, and then the loss
+    real* probabilities,         # (rows, classes)
+    const real* logits,          # (rows, classes)
+    const int64_t* labels,       # (rows,)
+    const real* class_weight,    # (classes,) or NULL
+    Py_ssize_t rows, Py_ssize_t classes, int64_t ignore_index, double smoothing,
+) noexcept nogil:
+    cdef Py_ssize_t row
+    cdef int64_t label
+    cdef const real* z
+    cdef real largest
+    cdef double weight, shift, loss
+    softmax_of_rows(probabilities, row_losses, logits, rows, classes)
+    for row in range(rows):
+        label = labels[row]
+        if label == ignore_index:
+            row_losses[row] = 0
+            continue
+        z = logits + row * classes
+        largest = largest_of(z, classes)
+        weight = 1 if class_weight == NULL else class_weight[label]
+        shift = <double>largest + row_losses[row]
+        loss = (1 - smoothing) * weight * ((<double>largest - z[label]) + row_losses[row])
+        if smoothing != 0:
+            loss += smoothing / classes * smoothing_loss(z, class_weight, shift, classes)
+        row_losses[row] = <real>loss
+
+
+cdef inline real largest_of(const real* x, const Py_ssize_t n) noexcept nogil:
+    """NaN if any element is. A few elements are not worth a vector."""
+    cdef real largest = x[0]
+    cdef Py_ssize_t j
+    if n > FEW_COLUMNS:
+        return row_maximum(x, n)
+    for j in range(1, n):
+        largest = largest if largest >= x[j] or largest != largest else x[j]
+    return largest
+
+
+cdef inline void count_row(
+    double* correct, const real* scores, const int64_t label, const Py_ssize_t classes,
+) noexcept nogil:
+    """Adds one if the first of the largest scores is the label's."""
+    if is_first_maximum(scores, label, largest_of(scores, classes)):
+        correct[0] += 1
+
+
+cdef void cross_entropy_forward(
+    real* loss,                  # (1,) or NULL where it is not reduced
+    real* row_losses,            # (rows,)
+    real* probabilities,         # (rows, classes)
+    real* statistics,            # (4,): sums of losses and of weights, correct rows, rows
+    const real* logits,          # (rows, classes)
+    const int64_t* labels,       # (rows,)
+    const real* class_weight,    # (classes,) or NULL
+    Py_ssize_t rows, Py_ssize_t classes, int reduction, int64_t ignore_index, double smoothing,
+    int threads,
+) noexcept nogil:
+    """-(1 - s) w[label] log p[label] - s / classes * sum of w log p, p = softmax(logits)"""
+    cdef Py_ssize_t chunk_rows = rows_of_chunk(classes)
+    cdef Py_ssize_t chunk, first, row
+    cdef double total = 0, weights = 0, correct = 0, counted = 0
+    for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
+                        num_threads=threads, use_threads_if=threads > 1):
+        first = chunk * chunk_rows
+        cross_entropy_rows(row_losses + first, probabilities + first * classes,
+                           logits + first * classes, labels + first, class_weight,
+                           min(chunk_rows, rows - first), classes, ignore_index, smoothing)
+    for row in range(rows):
+        if labels[row] == ignore_index:
+            continue
+        total += row_losses[row]
+        weights += 1 if class_weight == NULL else class_weight[labels[row]]
+        counted += 1
+        count_row(&correct, logits + row * classes, labels[row], classes)
+    if reduction != NONE:
+        loss[0] = <real>(total / weights if reduction == MEAN else total)
+    statistics[0] = <real>total
+    statistics[1] = <real>weights
+    statistics[2] = <real>correct
+    statistics[3] = <real>counted
+
+
+cdef void cross_entropy_backward(
+    real* dlogits,               # (rows, classes)
+    const real* upstream,        # (1,) or (rows,)
+    const real* probabilities,   # (rows, classes)
+    const real* statistics,      # (4,)
+    const int64_t* labels,       # (rows,)
+    const real* class_weight,    # (classes,) or NULL
+    Py_ssize_t rows, Py_ssize_t classes, int reduction, int64_t ignore_index, double smoothing,
+    int threads,
+) noexcept nogil:
+    """dlogits = (1 - s) w[label] (p - onehot) + s / classes * (p sum of w - w), scaled"""
+    cdef Py_ssize_t row
+    cdef double weight_sum = classes
+    if class_weight != NULL:
+        weight_sum = 0
+        for row in range(classes):
+            weight_sum += class_weight[row]
+    for row in prange(rows, schedule="static", num_threads=threads, use_threads_if=threads > 1):
+        cross_entropy_row_gradient(
+            dlogits + row * classes, probabilities + row * classes,
+            upstream[row] if reduction == NONE else
+            (upstream[0] / <double>statistics[1] if reduction == MEAN else upstream[0]),
+            labels[row], class_weight, classes, ignore_index, smoothing, weight_sum)
+
+
+cdef void cross_entropy_row_gradient(
+    real* dlogits, const real* probabilities, double scale, int64_t label,
+    const real* class_weight, Py_ssize_t classes, int64_t ignore_index, double smoothing,
+    double weight_sum,
+) noexcept nogil:
+    cdef double weight = 1, share = scale * smoothing / classes
+    cdef Py_ssize_t j
+    if label == ignore_index:
+        for j in range(classes):
+            dlogits[j] = 0
+        return
+    if class_weight != NULL:
+        weight = class_weight[label]
+    scale = scale * (1 - smoothing) * weight
+    rescale_row(dlogits, probabilities, classes, 0, <real>(scale + share * weight_sum), 0)
+    if share != 0:
+        for j in range(classes):
+            dlogits[j] -= <real>(share * (1 if class_weight == NULL else class_weight[j]))
+    dlogits[label] -= <real>scale
+
+
+# Multi-class hinge
+
+
+cdef void multi_margin_forward(
+    real* loss,                  # (1,) or NULL
+    real* row_losses,            # (rows,)
+    real* statistics,            # (4,): sum of losses, rows, correct rows, rows
+    const real* scores,          # (rows, classes)
+    const int64_t* labels,       # (rows,)
+    const real* class_weight,    # (classes,) or NULL
+    Py_ssize_t rows, Py_ssize_t classes, int reduction, int power, double margin,
+) noexcept nogil:
+    """w[label] * the sum over j != label of max(0, margin - x[label] + x[j])^power / classes"""
+    cdef Py_ssize_t row, j
+    cdef double total = 0, correct = 0, row_loss, z
+    cdef const real* x
+    for row in range(rows):
+        x = scores + row * classes
+        row_loss = 0
+        for j in range(classes):
+            z = margin - x[labels[row]] + x[j]
+            if j != labels[row] and not z <= 0:    # so that NaN counts
+                row_loss += z if power == 1 else z * z
+        row_loss /= classes
+        if class_weight != NULL:
+            row_loss *= class_weight[labels[row]]
+        row_losses[row] = <real>row_loss
+        total += row_loss
+        count_row(&correct, x, labels[row], classes)
+    if reduction != NONE:
+        loss[0] = <real>(total / rows if reduction == MEAN else total)
+    statistics[0] = <real>total
+    statistics[1] = rows
+    statistics[2] = <real>correct
+    statistics[3] = rows
+
+
+cdef void multi_margin_backward(
+    real* dscores,               # (rows, classes)
+    const real* upstream,        # (1,) or (rows,)
+    const real* scores,          # (rows, classes)
+    const int64_t* labels,       # (rows,)
+    const real* class_weight,    # (classes,) or NULL
+    Py_ssize_t rows, Py_ssize_t classes, int reduction, int power, double margin,
+) noexcept nogil:
+    cdef Py_ssize_t row, j
+    cdef double scale, z, gradient, total
+    cdef const real* x
+    for row in range(rows):
+        x = scores + row * classes
+        scale = upstream[row if reduction == NONE else 0] / <double>classes
+        if reduction == MEAN:
+            scale /= rows
+        if class_weight != NULL:
+            scale *= class_weight[labels[row]]
+        total = 0
+        for j in range(classes):
+            z = margin - x[labels[row]] + x[j]
+            gradient = 0
+            if j != labels[row] and not z <= 0:
+                gradient = scale if power == 1 else 2 * scale * z
+            dscores[row * classes + j] = <real>gradient
+            total += gradient
+        dscores[row * classes + labels[row]] = <real>-total
+
+
+# Losses of elements
+
+
+cdef real reduced(const real* partials, Py_ssize_t count, double n, int reduction) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(count):
+        total += partials[i]
+    return <real>(total / n if reduction == MEAN else total)
+
+
+cdef real squared_errors(
+    real* elementwise, const real* x, const real* target, Py_ssize_t n,
+) noexcept nogil:
+    """The sum of squared errors, and each of them unless `elementwise` is NULL."""
+    cdef vreal total = v_set(0), error
+    cdef Py_ssize_t i = 0
+    while i + LANES <= n:
+        error = v_load(x + i) - v_load(target + i)
+        total += error * error
+        if elementwise != NULL:
+            v_store(elementwise + i, error * error)
+        i += LANES
+    if i < n:
+        error = v_load_first(x + i, n - i) - v_load_first(target + i, n - i)
+        total += error * error
+        if elementwise != NULL:
+            v_store_first(elementwise + i, error * error, n - i)
+    return v_sum(total)
+
+
+cdef void squared_error_forward(
+    real* loss,                  # (1,) or NULL
+    real* elementwise,           # (n,) or NULL
+    real* partials,              # (chunks,)
+    const real* x,               # (n,)
+    const real* target,          # (n,)
+    Py_ssize_t n, int reduction, int threads,
+) noexcept nogil:
+    """(x - target)^2"""
+    cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
+    cdef Py_ssize_t chunk, first
+    for chunk in prange(chunks, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        first = chunk * CHUNK
+        partials[chunk] = squared_errors(NULL if elementwise == NULL else elementwise + first,
+                                         x + first, target + first, min(CHUNK, n - first))
+    if reduction != NONE:
+        loss[0] = reduced(partials, chunks, n, reduction)
+
+
+cdef void squared_error_backward(
+    real* dx,                    # (n,)
+    const real* upstream,        # (1,) or (n,)
+    const real* x,               # (n,)
+    const real* target,          # (n,)
+    Py_ssize_t n, int reduction, int threads,
+) noexcept nogil:
+    """2 (x - target), scaled"""
+    cdef Py_ssize_t i
+    cdef real scale = 2
+    if reduction != NONE:
+        scale = 2 * upstream[0]
+    if reduction == MEAN:
+        scale = scale / n
+    for i in prange(n, schedule="static", num_threads=threads, use_threads_if=threads > 1):
+        dx[i] = scale * (x[i] - target[i]) * (upstream[i] if reduction == NONE else 1)
+
+
+cdef inline double binary_loss(
+    const double x, const double t, const double weight, const double positive,
+) noexcept nogil:
+    """weight [(1 - t) x + (1 + (positive - 1) t) log(1 + exp(-x))], without overflow"""
+    return weight * ((1 - t) * x + (1 + (positive - 1) * t)
+                     * (log1p(exp(-fabs(x))) + (-x if x < 0 else 0)))
+
+
+cdef void binary_cross_entropy_forward(
+    real* loss,                  # (1,) or NULL
+    real* elementwise,           # (rows, columns) or NULL
+    real* partials,              # (rows,)
+    const real* x,               # (rows, columns)
+    const real* target,          # (rows, columns)
+    const real* weight,          # (columns,) or NULL
+    const real* pos_weight,      # (columns,) or NULL
+    Py_ssize_t rows, Py_ssize_t columns, int reduction, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t row
+    for row in prange(rows, schedule="static", num_threads=threads, use_threads_if=threads > 1):
+        binary_cross_entropy_row(NULL if elementwise == NULL else elementwise + row * columns,
+                                 partials + row, x + row * columns, target + row * columns,
+                                 weight, pos_weight, columns)
+    if reduction != NONE:
+        loss[0] = reduced(partials, rows, <double>rows * columns, reduction)
+
+
+cdef void binary_cross_entropy_row(
+    real* elementwise, real* total, const real* x, const real* target, const real* weight,
+    const real* pos_weight, Py_ssize_t columns,
+) noexcept nogil:
+    cdef double value, row_total = 0
+    cdef Py_ssize_t j
+    for j in range(columns):
+        value = binary_loss(x[j], target[j], 1 if weight == NULL else weight[j],
+                            1 if pos_weight == NULL else pos_weight[j])
+        row_total += value
+        if elementwise != NULL:
+            elementwise[j] = <real>value
+    total[0] = <real>row_total
+
+
+cdef void binary_cross_entropy_backward(
+    real* dx,                    # (rows, columns)
+    const real* upstream,        # (1,) or (rows, columns)
+    const real* x,               # (rows, columns)
+    const real* target,          # (rows, columns)
+    const real* weight,          # (columns,) or NULL
+    const real* pos_weight,      # (columns,) or NULL
+    Py_ssize_t rows, Py_ssize_t columns, int reduction, int threads,
+) noexcept nogil:
+    """weight [(1 - t) - (1 + (positive - 1) t) sigmoid(-x)], scaled"""
+    cdef Py_ssize_t i, j
+    cdef double scale = 1, decay, positive, t
+    if reduction != NONE:
+        scale = upstream[0]
+    if reduction == MEAN:
+        scale = scale / (<double>rows * columns)
+    for i in prange(rows * columns, schedule="static", num_threads=threads,
+                    use_threads_if=threads > 1):
+        j = i % columns
+        t = target[i]
+        positive = 1 if pos_weight == NULL else pos_weight[j]
+        decay = 1 / (1 + exp(x[i]))
+        dx[i] = <real>(scale * (1 if weight == NULL else weight[j])
+                       * ((1 - t) - (1 + (positive - 1) * t) * decay)
+                       * (upstream[i] if reduction == NONE else 1))
+
+
+cdef void run_cross_entropy_forward(const Step* s) noexcept nogil:
+    cross_entropy_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                          <real*>s.data[4], <int64_t*>s.data[5], <real*>s.data[6],
+                          s.size[0], s.size[1], <int>s.size[2], s.size[3], s.scalar[0], s.threads)
+
+
+cdef void run_cross_entropy_backward(const Step* s) noexcept nogil:
+    cross_entropy_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                           <int64_t*>s.data[4], <real*>s.data[5],
+                           s.size[0], s.size[1], <int>s.size[2], s.size[3], s.scalar[0], s.threads)
+
+
+cdef void run_multi_margin_forward(const Step* s) noexcept nogil:
+    multi_margin_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                         <int64_t*>s.data[4], <real*>s.data[5],
+                         s.size[0], s.size[1], <int>s.size[2], <int>s.size[3], s.scalar[0])
+
+
+cdef void run_multi_margin_backward(const Step* s) noexcept nogil:
+    multi_margin_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+                          <int64_t*>s.data[3], <real*>s.data[4],
+                          s.size[0], s.size[1], <int>s.size[2], <int>s.size[3], s.scalar[0])
+
+
+cdef void run_squared_error_forward(const Step* s) noexcept nogil:
+    squared_error_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                          <real*>s.data[4], s.size[0], <int>s.size[1], s.threads)
+
+
+cdef void run_squared_error_backward(const Step* s) noexcept nogil:
+    squared_error_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                           s.size[0], <int>s.size[1], s.threads)
+
+
+cdef void run_binary_cross_entropy_forward(const Step* s) noexcept nogil:
+    binary_cross_entropy_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+                                 <real*>s.data[3], <real*>s.data[4], <real*>s.data[5],
+                                 <real*>s.data[6], s.size[0], s.size[1], <int>s.size[2], s.threads)
+
+
+cdef void run_binary_cross_entropy_backward(const Step* s) noexcept nogil:
+    binary_cross_entropy_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+                                  <real*>s.data[3], <real*>s.data[4], <real*>s.data[5],
+                                  s.size[0], s.size[1], <int>s.size[2], s.threads)
+
+
+KERNELS = {
+    "cross_entropy_forward": publish(run_cross_entropy_forward),
+    "cross_entropy_backward": publish(run_cross_entropy_backward),
+    "multi_margin_forward": publish(run_multi_margin_forward),
+    "multi_margin_backward": publish(run_multi_margin_backward),
+    "squared_error_forward": publish(run_squared_error_forward),
+    "squared_error_backward": publish(run_squared_error_backward),
+    "binary_cross_entropy_forward": publish(run_binary_cross_entropy_forward),
+    "binary_cross_entropy_backward": publish(run_binary_cross_entropy_backward),
+}

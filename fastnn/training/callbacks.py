@@ -1,0 +1,75 @@
+"""Callbacks: what may look at a training, and end it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastnn.training.trainer import Trainer
+
+
+class Callback:
+    """Called by `Trainer.fit`; a subclass overrides what it needs.
+
+    Setting ``trainer.stop`` to a reason ends the training after the batch or epoch.
+
+    Attributes
+    ----------
+    every_step : bool
+        Whether `on_step_end` is wanted. It costs the return to Python at each step.
+    """
+
+    every_step = False
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Before the first epoch."""
+
+    def on_step_end(self, trainer: Trainer, epoch: int, batch: int, loss: float) -> None:
+        """After each update, if `every_step`."""
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, row: Mapping[str, float]) -> None:
+        """After each epoch, with what was measured: "loss", "accuracy", "val_loss", ..."""
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """After the last epoch, however it ended."""
+
+
+class EarlyStopping(Callback):
+    """Ends the training when a figure has not improved for some epochs.
+
+    Parameters
+    ----------
+    monitor : str, default="val_loss"
+        A column of the history; larger is better for an accuracy, smaller for a loss.
+    patience : int, default=5
+        Epochs without improvement that are waited for.
+    min_delta : float, default=0
+        What counts as an improvement.
+    """
+
+    def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0):
+        if patience < 1:
+            raise ValueError(f"EarlyStopping: got patience={patience}, expected 1 or more")
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.best, self.waited = math.inf, 0
+
+    def on_fit_start(self, trainer: Trainer) -> None:  # noqa: D102
+        self.best, self.waited = math.inf, 0
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, row: Mapping[str, float]) -> None:  # noqa: D102
+        if self.monitor not in row:
+            raise ValueError(
+                f"EarlyStopping: there is no {self.monitor!r}, expected one of {sorted(row)}; "
+                "give validation data to fit"
+            )
+        score = -row[self.monitor] if "accuracy" in self.monitor else row[self.monitor]
+        if score < self.best - self.min_delta:
+            self.best, self.waited = score, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            trainer.stop = (
+                f"early stopping: no better {self.monitor} for {self.patience} epochs"
+            )

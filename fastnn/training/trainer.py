@@ -1,0 +1,334 @@
+"""Trainer: the loop around a training step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn._compiler.trace import flatten_structure
+from fastnn.datasets import train_test_split
+from fastnn.nn.module import Module
+from fastnn.optim.optimizer import Optimizer
+from fastnn.random import generator
+from fastnn.training.callbacks import Callback
+from fastnn.training.divergence import EpochResult, TrainingDiverged, run_guarded
+from fastnn.training.history import History
+from fastnn.training.progress import Progress
+from fastnn.training.step import TrainingStep
+
+
+class Trainer:
+    """Fits a model to data, evaluates it, predicts with it.
+
+    Parameters
+    ----------
+    model : Module
+    loss : Module
+    optimizer : Optimizer
+    max_grad_norm : float, optional
+        See `TrainingStep`.
+
+    Attributes
+    ----------
+    history : History
+        Of the last `fit`.
+    stop : str or None
+        A callback sets it to a reason to end the training.
+
+    Examples
+    --------
+    >>> import numpy as np, fastnn
+    >>> from fastnn import nn, optim
+    >>> fastnn.manual_seed(0)
+    >>> X, y = fastnn.datasets.digits()
+    >>> model = nn.Sequential(nn.Linear(64, 10))
+    >>> trainer = fastnn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.01))
+    >>> history = trainer.fit(X / 16, y, epochs=3)
+    >>> sorted(history)
+    ['accuracy', 'examples_per_second', 'loss', 'lr', 'regularization_loss']
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Module,
+        optimizer: Optimizer,
+        max_grad_norm: float | None = None,
+    ):
+        if optimizer is None:
+            raise TypeError("optimizer: got None, expected one of fastnn.optim")
+        self.step = TrainingStep(model, loss, optimizer, max_grad_norm)
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.measuring = TrainingStep(model, loss)
+        self.history = History()
+        self.stop: str | None = None
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        epochs: int = 10,
+        batch_size: int = 64,
+        *,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        seed: int | None = None,
+        callbacks: Iterable[Callback] = (),
+        keep_best: bool = False,
+        progress: bool | None = None,
+    ) -> History:
+        """Trains for some epochs; a second call goes on from where the first ended.
+
+        Parameters
+        ----------
+        X, y : array_like
+            Examples along axis 0.
+        epochs, batch_size : int
+        validation_data : (X, y), optional
+            Measured after each epoch.
+        validation_split : float, default=0
+            Share of X and y that is set aside for validation instead (before shuffling, at random
+            by `seed`).
+        shuffle : bool, default=True
+            Whether each epoch takes the examples in a new order.
+        seed : int, optional
+            Of the shuffling; by default what `manual_seed` began.
+        callbacks : iterable of Callback
+        keep_best : bool, default=False
+            Ends with the weights of the epoch with the best validation accuracy (or the lowest
+            validation loss; of the training, without validation data).
+        progress : bool, optional
+            Whether to show a progress bar; by default where the standard error is a terminal.
+
+        Returns
+        -------
+        History
+            Its ``stopped`` tells why it ended early, if it did. Ctrl-C ends it within a batch.
+
+        Raises
+        ------
+        TrainingDiverged
+            If the loss becomes NaN or infinite. The model keeps the last good parameters.
+        """
+        epochs, batch_size = whole("epochs", epochs, 0), whole("batch_size", batch_size, 1)
+        inputs, targets = convert(X, self.model.dtype), convert(y, None)
+        rng = generator() if seed is None else np.random.default_rng(seed)
+        if validation_split:
+            inputs, targets, validation_data = split(
+                inputs, targets, validation_data, validation_split, rng
+            )
+        if validation_data is not None:
+            validation_data = (
+                convert(validation_data[0], self.model.dtype), convert(validation_data[1], None)
+            )
+        examples = len(flatten_structure(inputs)[0])
+        if examples == 0:
+            raise ValueError("X: got an empty data set, expected one example or more")
+        callbacks = list(callbacks)
+        self.history, self.stop = History(), None
+        bar = Progress(examples, epochs, progress)
+        best: tuple[float, dict[str, NDArray]] | None = None
+        self.model.train()
+        for callback in callbacks:
+            callback.on_fit_start(self)
+        try:
+            for epoch in range(epochs):
+                bar.start_epoch(epoch)
+                order = rng.permutation(examples) if shuffle else None
+                row = self._epoch(epoch, inputs, targets, order, batch_size, callbacks, bar)
+                if validation_data is not None:
+                    measured = self.evaluate(*validation_data, batch_size=max(batch_size, 256))
+                    row.update({f"val_{name}": value for name, value in measured.items()})
+                bar.end_epoch(row)
+                self.history.append(row)
+                if keep_best:
+                    score = score_of(row)
+                    if best is None or score > best[0]:
+                        best = score, self.model.state_dict()
+                for callback in callbacks:
+                    callback.on_epoch_end(self, epoch, row)
+                if self.stop:
+                    break
+        except KeyboardInterrupt:
+            self.stop = "interrupted"
+        except TrainingDiverged as error:
+            error.history = self.history
+            self.history.stopped = str(error)
+            raise
+        finally:
+            bar.close()
+            if best is not None:
+                self.model.load_state_dict(best[1])
+            for callback in callbacks:
+                callback.on_fit_end(self)
+        self.history.stopped = self.stop
+        return self.history
+
+    def _epoch(
+        self,
+        epoch: int,
+        inputs: Any,
+        targets: Any,
+        order: NDArray | None,
+        batch_size: int,
+        callbacks: list[Callback],
+        bar: Progress,
+    ) -> dict[str, float]:
+        self.model.train()
+        started = time.perf_counter()
+        try:
+            if any(callback.every_step for callback in callbacks):
+                result = self._epoch_by_steps(
+                    epoch, inputs, targets, order, batch_size, callbacks, bar
+                )
+            else:
+                result = run_guarded(self.step, inputs, targets, order, batch_size, bar.update)
+        except TrainingDiverged as error:
+            raise TrainingDiverged(error.batch, error.learning_rate, error.layer, epoch) from None
+        row = {"loss": result.loss}
+        if result.accuracy is not None:
+            row["accuracy"] = result.accuracy
+        row["regularization_loss"] = self.step.regularization_loss
+        row["lr"] = self.optimizer.param_groups[0]["lr"]
+        row["examples_per_second"] = result.examples / (time.perf_counter() - started)
+        return row
+
+    def _epoch_by_steps(
+        self,
+        epoch: int,
+        inputs: Any,
+        targets: Any,
+        order: NDArray | None,
+        batch_size: int,
+        callbacks: list[Callback],
+        bar: Progress,
+    ) -> EpochResult:
+        """An epoch that returns to Python after each batch."""
+        total = len(flatten_structure(inputs)[0])
+        order = np.arange(total) if order is None else order
+        sums = np.zeros(3)
+        batches = examples = 0
+        for first in range(0, total, batch_size):
+            rows = order[first : first + batch_size]
+            try:
+                result = run_guarded(self.step, inputs, targets, rows, batch_size, None)
+            except TrainingDiverged as error:
+                raise TrainingDiverged(batches, error.learning_rate, error.layer) from None
+            sums += [result.loss * len(rows), result.correct, result.counted]
+            batches, examples = batches + 1, examples + len(rows)
+            bar.update(batches, examples, *sums)
+            for callback in callbacks:
+                if callback.every_step:
+                    callback.on_step_end(self, epoch, batches - 1, result.loss)
+            if self.stop:
+                break
+        return EpochResult(batches, examples, sums[0] / examples, sums[1], sums[2])
+
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, batch_size: int = 256
+    ) -> dict[str, float]:
+        """Loss, and accuracy where the loss has labels, in inference mode.
+
+        Returns
+        -------
+        dict
+            ``{"loss": ..., "accuracy": ...}``
+        """
+        modes = [(module, module.training) for module in self.model.modules()]
+        inputs, targets = convert(X, self.model.dtype), convert(y, None)
+        self.model.eval()
+        try:
+            _, examples, loss_sum, correct, counted, finite = self.measuring.measure(
+                inputs, targets, whole("batch_size", batch_size, 1)
+            )
+        finally:
+            for module, mode in modes:
+                if module.training != mode:
+                    module.training = mode
+        row = {"loss": loss_sum / examples if finite else float("nan")}
+        if counted:
+            row["accuracy"] = correct / counted
+        return row
+
+    def predict_scores(self, X: ArrayLike, batch_size: int = 1024) -> NDArray:
+        """The model's output for each example, in inference mode."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        inputs = np.asarray(X)
+        self.model.eval()
+        try:
+            parts = [
+                self.model(inputs[first : first + batch_size])
+                for first in range(0, max(len(inputs), 1), batch_size)
+            ]
+        finally:
+            for module, mode in modes:
+                if module.training != mode:
+                    module.training = mode
+        return np.concatenate(parts)
+
+    def predict_proba(self, X: ArrayLike, batch_size: int = 1024) -> NDArray:
+        """Probabilities of the classes: the softmax of the scores; (examples, classes)."""
+        scores = self.predict_scores(X, batch_size)
+        scores = scores - scores.max(axis=-1, keepdims=True)
+        exponentials = np.exp(scores)
+        return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+    def predict(self, X: ArrayLike, batch_size: int = 1024) -> NDArray:
+        """The class with the largest score for each example (the output itself, with one column
+        or a loss without classes).
+        """
+        scores = self.predict_scores(X, batch_size)
+        from fastnn.nn.loss import CrossEntropyLoss, MultiMarginLoss
+
+        has_classes = isinstance(self.loss, (CrossEntropyLoss, MultiMarginLoss))
+        return scores.argmax(axis=-1) if has_classes else scores
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or int(value) != value or value < least:
+        raise ValueError(f"got {name}={value!r}, expected a whole number of {least} or more")
+    return int(value)
+
+
+def convert(data: Any, dtype: np.dtype | None) -> Any:
+    """Data as arrays, inputs in the model's precision, once for all epochs."""
+    if isinstance(data, (tuple, dict)) or (
+        isinstance(data, list) and data and isinstance(data[0], np.ndarray)
+    ):
+        items = data.items() if isinstance(data, dict) else enumerate(data)
+        converted = {key: convert(item, dtype) for key, item in items}
+        return converted if isinstance(data, dict) else tuple(converted.values())
+    array = np.asarray(data)
+    if dtype is None and array.dtype.kind in "iub":
+        return np.ascontiguousarray(array, np.int64)
+    if array.dtype.kind in "biuf":
+        return np.ascontiguousarray(array, dtype or array.dtype)
+    return array
+
+
+def split(inputs: Any, targets: Any, validation_data: Any, share: float, rng: Any) -> tuple:
+    """Sets a share of the data aside for validation."""
+    if validation_data is not None:
+        raise ValueError("got validation_data and validation_split, expected one of them")
+    if not 0 < share < 1:
+        raise ValueError(f"got validation_split={share}, expected a share between 0 and 1")
+    if not isinstance(inputs, np.ndarray) or not isinstance(targets, np.ndarray):
+        raise TypeError("validation_split takes single arrays; give validation_data")
+    X, X_held, y, y_held = train_test_split(
+        inputs, targets, share, seed=int(rng.integers(2**31)), stratify=False
+    )
+    return X, y, (X_held, y_held)
+
+
+def score_of(row: dict[str, float]) -> float:
+    """How good an epoch was: larger is better."""
+    for name in ("val_accuracy", "val_loss", "accuracy", "loss"):
+        if name in row:
+            return row[name] if name.endswith("accuracy") else -row[name]
+    return 0.0
