@@ -1,0 +1,74 @@
+"""Trains a small network on the handwritten digits that fastnn brings with it.
+
+    python examples/train_digits.py [--epochs 30] [--output FOLDER]
+
+Preprocess, build, train, evaluate on digits that the training never saw; save the weights and a
+picture of the curves.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import fastnn
+from fastnn import nn, optim
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--output", type=Path, default=Path("digits-run"))
+    arguments = parser.parse_args()
+    fastnn.manual_seed(0)
+
+    X, y = fastnn.datasets.digits()
+    X_train, X_test, y_train, y_test = fastnn.datasets.train_test_split(X, y, test_size=0.2, seed=0)
+    standardize = fastnn.preprocessing.Standardize().fit(X_train)
+
+    model = nn.Sequential(
+        nn.Linear(64, 64),
+        nn.BatchNorm1d(64),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(64, 10),
+    )
+    print(model.summary(input_shape=(64,), batch_size=32))
+
+    trainer = fastnn.Trainer(
+        model,
+        nn.CrossEntropyLoss(),
+        optim.SGD(lr=0.05, momentum=0.9, weight_decay=1e-4),
+    )
+    history = trainer.fit(
+        standardize.transform(X_train),
+        y_train,
+        epochs=arguments.epochs,
+        batch_size=32,
+        validation_split=0.1,
+        keep_best=True,
+    )
+    result = trainer.evaluate(standardize.transform(X_test), y_test)
+    speed = np.median(history["examples_per_second"])
+    print(
+        f"\nheld-out digits: accuracy {result['accuracy']:.4f}, loss {result['loss']:.4f}; "
+        f"trained at {speed:,.0f} examples per second"
+    )
+
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    np.savez(arguments.output / "weights.npz", **model.state_dict())
+    standardize.save(arguments.output / "standardize.npz")
+    save_picture(history, arguments.output / "curves.png")
+    print(f"weights, preprocessing and curves are in {arguments.output}/")
+
+
+def save_picture(history: fastnn.History, path: Path) -> None:
+    """The curves as a file, whether or not there is a screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    history.plot()[0].figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Trains a fully connected network on MNIST.
+
+    python examples/train_mnist.py --data FOLDER [--epochs 10]
+
+FOLDER holds the four IDX files as they are published, plain or gzipped.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+import fastnn
+from fastnn import nn, optim
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("mnist-run"))
+    arguments = parser.parse_args()
+    fastnn.manual_seed(arguments.seed)
+
+    (X_train, y_train), (X_test, y_test) = fastnn.datasets.mnist(arguments.data, flatten=True)
+    centre = fastnn.preprocessing.ZeroCenter().fit(X_train)
+    X_train, X_test = centre.transform(X_train) / 255, centre.transform(X_test) / 255
+
+    model = nn.Sequential(
+        nn.Linear(784, 256),
+        nn.BatchNorm1d(256),
+        nn.ReLU(),
+        nn.Linear(256, 128),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+    print(model.summary(input_shape=(784,), batch_size=64))
+    trainer = fastnn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
+    started = time.perf_counter()
+    history = trainer.fit(
+        X_train, y_train, arguments.epochs, 64, validation_data=(X_test, y_test)
+    )
+    print(
+        f"\ntest images: accuracy {trainer.evaluate(X_test, y_test)['accuracy']:.4f} after "
+        f"{arguments.epochs} epochs in {time.perf_counter() - started:.1f} s"
+    )
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    np.savez(arguments.output / "weights.npz", **model.state_dict())
+    import matplotlib
+
+    matplotlib.use("Agg")
+    history.plot()[0].figure.savefig(arguments.output / "curves.png", dpi=120)
+    print(f"weights and curves are in {arguments.output}/")
+
+
+if __name__ == "__main__":
+    main()
