@@ -128,6 +128,12 @@ def lower(
         keep_alive,
     )
     nodes = [node for node, _ in calls]
+    for node in nodes:
+        least = node.operator.least_batch(node)
+        if least > 1:
+            program.require_batch(
+                least, f"layer {node.layer!r} ({node.operator.name}) in training"
+            )
     return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace)
 
 

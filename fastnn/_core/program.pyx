@@ -216,6 +216,8 @@ cdef class Program:
     cdef readonly list externals
     cdef readonly list kernel_names
     cdef object arena, workspace, keep_alive
+    cdef Py_ssize_t least_batch
+    cdef str least_batch_reason
     cdef void* loss
     cdef void* statistics
     cdef bint is_double
@@ -282,6 +284,9 @@ cdef class Program:
         cdef int threads = min(team_size(), self.max_threads)
         if batch == self.batch and threads == self.threads:
             return 0
+        if batch < self.least_batch:
+            raise ValueError(f"{self.least_batch_reason}: got a batch of {batch}, expected "
+                             f"{self.least_batch} or more")
         if batch > self.capacity:
             raise ValueError(f"batch of {batch}: the program was planned for {self.capacity}")
         for i in range(self.step_count):
@@ -383,6 +388,10 @@ cdef class Program:
         self.forward()
         return results
 
+    def require_batch(self, Py_ssize_t least, str reason):
+        """Refuses smaller batches."""
+        self.least_batch, self.least_batch_reason = least, reason
+
     def watch(self, size_t loss, size_t statistics, bint is_double):
         """Tells where the loss and a loss operator's statistics lie (0 for none)."""
         self.loss, self.statistics, self.is_double = <void*>loss, <void*>statistics, is_double
@@ -482,6 +491,10 @@ cdef class Program:
             order = <const int64_t*>cnp.PyArray_DATA(index_array)
         if total == 0:
             raise ValueError("got an empty data set, expected one example or more")
+        if train and 0 < total % batch_size < self.least_batch:
+            raise ValueError(f"{self.least_batch_reason}: with {total} examples in batches of "
+                             f"{batch_size} the last batch would have {total % batch_size}, expected "
+                             f"{self.least_batch} or more: take another batch size")
         clock_gettime(CLOCK_MONOTONIC, &now)
         last_look = now.tv_sec * 1e9 + now.tv_nsec
         while first < total and finite:

@@ -96,6 +96,10 @@ class Operator:
         """The kernels that compute it."""
         raise TypeError(f"{self.name}: no kernel")
 
+    def least_batch(self, node: Node) -> int:
+        """The smallest batch that makes sense."""
+        return 1
+
     def flops(self, node: Node) -> int:
         """Floating-point operations for one example."""
         return sum(value.size for value in node.outputs[:1])

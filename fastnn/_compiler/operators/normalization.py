@@ -78,6 +78,10 @@ class BatchNorm(Operator):
             )
         ]
 
+    def least_batch(self, node):
+        # One value for a channel has no variance.
+        return 2 if node.attributes["training"] and node.inputs[0].rows == 1 else 1
+
     def flops(self, node):
         return 4 * node.inputs[0].size
 

@@ -1,0 +1,196 @@
+"""What a user gets wrong, and what the message says."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import nn, optim
+
+
+@pytest.fixture
+def model():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.fixture
+def step(model):
+    return fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+
+
+X = np.ones((4, 6), np.float32)
+Y = np.array([0, 1, 2, 0])
+
+
+@pytest.mark.parametrize(
+    "x, y, error, message",
+    [
+        (np.ones((4, 5)), Y, ValueError, r"layer '0' \(linear\): got 5 input features.*expected 6"),
+        (X, np.array([0, 1, 3, 0]), ValueError, r"target: label 3 at index 2 .* 0 <= label < 3"),
+        (X, np.array([0, -1, 2, 0]), ValueError, r"label -1 at index 1"),
+        (X, Y[:3], ValueError, r"target: got 3 examples, expected 4"),
+        (X, Y.reshape(4, 1), ValueError, r"expected integer labels of shape \(batch,\)"),
+        (X, Y * 0.5, TypeError, r"target: got dtype float64, expected integers"),
+        (X.astype(complex), Y, TypeError, r"input: got dtype complex128, expected real numbers"),
+        (np.array([["a"] * 6] * 4), Y, TypeError, r"input: got dtype <U1"),
+        (np.ones((0, 6)), Y[:0], ValueError, r"input: got an empty batch"),
+        (np.ones(6), Y, ValueError, r"expected \(batch, \.\.\., in\)"),
+    ],
+)
+def test_bad_batches(step, x, y, error, message):
+    with pytest.raises(error, match=message):
+        step(x, y)
+
+
+def test_a_bad_batch_changes_nothing(step):
+    step(X, Y)
+    before = step.model.state_dict()
+    with pytest.raises(ValueError):
+        step(X, np.array([0, 1, 99, 0]))
+    for key, value in step.model.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+def test_labels_changed_between_forward_and_backward(step):
+    labels = Y.copy()
+    step.forward(X, labels)
+    labels[:] = 10**12
+    step.backward()  # reads its own copy
+    assert all(np.isfinite(p.grad).all() for p in step.model.parameters())
+
+
+def test_epoch_errors(step):
+    with pytest.raises(ValueError, match="indices: got values from 0 to 9, expected 0 <= index < 4"):
+        step.epoch(X, Y, np.array([0, 9]))
+    with pytest.raises(ValueError, match="batch_size=0"):
+        step.epoch(X, Y, batch_size=0)
+    with pytest.raises(ValueError, match="label 7"):
+        step.epoch(X, np.array([0, 1, 2, 7]))
+    with pytest.raises(ValueError, match="empty data set"):
+        step.epoch(X[:0], Y[:0])
+
+
+def test_wrong_order(model):
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(RuntimeError, match="backward"):
+        step.backward()
+    step.forward(X, Y)
+    with pytest.raises(RuntimeError, match="update"):
+        step.update()
+
+
+def test_state_dict_errors(model):
+    state = model.state_dict()
+    weight = state.pop("0.weight")
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=r"missing keys \['0.weight'\]"):
+        model.load_state_dict(state)
+    state["0.weight"] = weight[:, :5]
+    state["2.bias"] = state["2.bias"] + 1
+    with pytest.raises(ValueError, match=r"0.weight: got shape \(8, 5\), expected \(8, 6\)"):
+        model.load_state_dict(state)
+    state["0.weight"], state["more"] = weight, weight
+    with pytest.raises(ValueError, match=r"unexpected keys \['more'\]"):
+        model.load_state_dict(state)
+    for key, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])
+    model.load_state_dict(state, strict=False)
+
+
+def test_construction_errors(model):
+    with pytest.raises(ValueError, match="in_features=0"):
+        nn.Linear(0, 3)
+    with pytest.raises(ValueError, match="p=1.5"):
+        nn.Dropout(1.5)
+    with pytest.raises(ValueError, match="reduction 'average'"):
+        nn.CrossEntropyLoss(reduction="average")
+    with pytest.raises(ValueError, match="lr=-1"):
+        optim.SGD(lr=-1)
+    with pytest.raises(ValueError, match="Nesterov"):
+        optim.SGD(lr=0.1, nesterov=True)
+    with pytest.raises(TypeError, match="expected a fastnn.nn.Module"):
+        fastnn.TrainingStep(lambda x: x, nn.CrossEntropyLoss(), optim.SGD())
+    with pytest.raises(ValueError, match="one number"):
+        fastnn.TrainingStep(model, nn.CrossEntropyLoss(reduction="none"), optim.SGD())(X, Y)
+    with pytest.raises(ValueError, match="0 threads"):
+        fastnn.set_num_threads(0)
+    with pytest.raises(TypeError, match="float16"):
+        model.astype(np.float16)
+    with pytest.raises(ValueError, match="not the model's"):
+        fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(nn.Linear(2, 2).parameters()))(
+            X, Y
+        )
+
+
+def test_batch_of_one_in_batchnorm():
+    model = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3))
+    with pytest.raises(ValueError, match="batch of 1"):
+        model(X[:1])
+    assert model.eval()(X[:1]).shape == (1, 3)
+
+
+def test_control_flow_on_data():
+    class Peeks(nn.Module):
+        def forward(self, x):
+            return x if x else -x
+
+    with pytest.raises(TypeError, match="must not depend on data"):
+        Peeks()(X)
+
+
+def test_forward_must_return_values():
+    class Wrong(nn.Module):
+        def forward(self, x):
+            return 3
+
+    with pytest.raises(TypeError, match="forward returned int"):
+        Wrong()(X)
+
+
+def test_kinds_of_arrays(model, step):
+    base = np.arange(48, dtype=np.float32).reshape(8, 6) / 50
+    expected = model(base)
+    wide = np.zeros((8, 12), np.float32)
+    wide[:, ::2] = base
+    read_only = base.copy()
+    read_only.flags.writeable = False
+    for array in (
+        np.asfortranarray(base),
+        wide[:, ::2],
+        base[::-1].copy()[::-1],
+        base.astype(">f4"),
+        base.astype(np.float64),
+        read_only,
+    ):
+        before = array.copy()
+        np.testing.assert_array_equal(model(array), expected)
+        np.testing.assert_array_equal(array, before)
+        assert isinstance(step(array, np.arange(8) % 3), float)
+        model.load_state_dict(model.state_dict())
+        expected = model(base)
+
+
+def test_copies_and_pickles(model):
+    expected = model(X)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(twin(X), expected)
+        twin[0].weight.data[...] = 0
+    np.testing.assert_array_equal(model(X), expected)
+
+
+def test_a_layer_in_two_trainings(rng):
+    shared = nn.Linear(4, 4)
+    one, two = nn.Sequential(shared, nn.Linear(4, 2)), nn.Sequential(shared, nn.Linear(4, 2))
+    steps = [
+        fastnn.TrainingStep(m, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9))
+        for m in (one, two)
+    ]
+    x, y = rng.standard_normal((8, 4)), rng.integers(0, 2, 8)
+    for _ in range(3):
+        for step in steps:
+            before = shared.weight.data.copy()
+            step(x, y)
+            assert (shared.weight.data != before).any()
+    np.testing.assert_allclose(one(x), steps[0].model(x))
