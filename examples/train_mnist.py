@@ -40,9 +40,7 @@ def main() -> None:
     print(model.summary(input_shape=(784,), batch_size=64))
     trainer = fastnn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
     started = time.perf_counter()
-    history = trainer.fit(
-        X_train, y_train, arguments.epochs, 64, validation_data=(X_test, y_test)
-    )
+    history = trainer.fit(X_train, y_train, arguments.epochs, 64, validation_data=(X_test, y_test))
     print(
         f"\ntest images: accuracy {trainer.evaluate(X_test, y_test)['accuracy']:.4f} after "
         f"{arguments.epochs} epochs in {time.perf_counter() - started:.1f} s"

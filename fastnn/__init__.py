@@ -26,9 +26,8 @@ from fastnn.training import (
     TrainingStep,
 )
 
-
-
 __all__ = [
+    "__version__",
     "Callback",
     "EarlyStopping",
     "History",

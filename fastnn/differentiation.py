@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn._compiler import compile_gradient
-from fastnn._compiler.graph import LABEL_DTYPE
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.execution import as_array, input_spec, layer_names, working_dtype
 from fastnn.nn.module import Module

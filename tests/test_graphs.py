@@ -181,16 +181,16 @@ def test_random_graph(nodes, width, batch, seed):
     fastnn.manual_seed(seed)
     model = RandomGraph(nodes, width).astype("float64")
     x, dx = rng.standard_normal((2, batch, width))
-    tangents = [
-        (rng.standard_normal((width, width)), rng.standard_normal(width)) for _ in range(3)
-    ]
+    tangents = [(rng.standard_normal((width, width)), rng.standard_normal(width)) for _ in range(3)]
     expected = model.reference(x, dx, tangents)
     outputs, pullback = fastnn.vjp(model, x)
     scale = 0.0
     upstream = [rng.standard_normal(output.shape) for output in outputs]
     directional = 0.0
     for output, (value, tangent), dy in zip(outputs, expected, upstream, strict=True):
-        np.testing.assert_allclose(output, value, rtol=1e-9, atol=1e-9 * max(1, np.abs(value).max()))
+        np.testing.assert_allclose(
+            output, value, rtol=1e-9, atol=1e-9 * max(1, np.abs(value).max())
+        )
         directional += (tangent * dy).sum()
         scale += np.abs(tangent * dy).sum()
     gradient = pullback(tuple(upstream))

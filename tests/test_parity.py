@@ -85,7 +85,10 @@ def test_clipping_and_groups_agree():
     ours.load_state_dict(theirs.state_dict())
     groups = {"lr": 0.5, "momentum": 0.9}
     their_optimizer = torch.optim.SGD(
-        [{"params": theirs[0].parameters(), "weight_decay": 0.1}, {"params": theirs[2].parameters()}],
+        [
+            {"params": theirs[0].parameters(), "weight_decay": 0.1},
+            {"params": theirs[2].parameters()},
+        ],
         **groups,
     )
     our_optimizer = optim.SGD(

@@ -15,7 +15,9 @@ from fastnn import nn, optim
 
 
 def network(width=16, classes=3):
-    return nn.Sequential(nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, classes))
+    return nn.Sequential(
+        nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, classes)
+    )
 
 
 @pytest.fixture
@@ -106,11 +108,19 @@ def test_callbacks_and_early_stopping(data):
 
     trainer = fastnn.Trainer(network(), nn.CrossEntropyLoss(), optim.SGD(lr=0.0))
     history = trainer.fit(
-        *data, epochs=50, batch_size=100, validation_data=data,
+        *data,
+        epochs=50,
+        batch_size=100,
+        validation_data=data,
         callbacks=[Watch(), fastnn.EarlyStopping("val_accuracy", patience=3)],
     )
     assert len(history["loss"]) < 50 and "early stopping" in history.stopped
-    assert seen[:4] == [(0, 0, seen[0][2]), (0, 1, seen[1][2]), (0, 2, seen[2][2]), (1, 0, seen[3][2])]
+    assert seen[:4] == [
+        (0, 0, seen[0][2]),
+        (0, 1, seen[1][2]),
+        (0, 2, seen[2][2]),
+        (1, 0, seen[3][2]),
+    ]
 
 
 def test_keep_best(data):
@@ -216,7 +226,10 @@ print(history.stopped, np.isfinite(model(X[:5])).all(), len(history["loss"]) > 0
 
 def test_interrupt_returns_with_a_usable_model():
     child = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout.readline().strip() == "ready"
     time.sleep(0.5)

@@ -68,9 +68,7 @@ def compile_gradient(
     for i, output in enumerate(graph.outputs):
         spec = Spec(output.shape, output.dtype, output.batched)
         seed = graph.input(f"gradient of output {i}", spec)
-        seeds[output] = (
-            graph.record("add", [seeds[output], seed])[0] if output in seeds else seed
-        )
+        seeds[output] = graph.record("add", [seeds[output], seed])[0] if output in seeds else seed
     differentiate(graph, seeds, [*inputs, *trainable(graph)])
     optimize(graph)
     threads = get_threads()

@@ -131,9 +131,7 @@ def lower(
     for node in nodes:
         least = node.operator.least_batch(node)
         if least > 1:
-            program.require_batch(
-                least, f"layer {node.layer!r} ({node.operator.name}) in training"
-            )
+            program.require_batch(least, f"layer {node.layer!r} ({node.operator.name}) in training")
     return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace)
 
 

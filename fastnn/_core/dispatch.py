@@ -25,7 +25,9 @@ def usable_levels() -> list[str]:
     """Those that this processor can run."""
     level = cpu.x86_level()
     return [
-        name for name in built_levels() if name not in X86_LEVELS or int(name.removeprefix("v")) <= level
+        name
+        for name in built_levels()
+        if name not in X86_LEVELS or int(name.removeprefix("v")) <= level
     ]
 
 

@@ -15,14 +15,14 @@ from fastnn.nn.parameter import Parameter
 class Sigmoid(Module):
     """``1 / (1 + exp(-x))``"""
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.sigmoid(x)
 
 
 class Tanh(Module):
     """``tanh(x)``"""
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.tanh(x)
 
 
@@ -37,7 +37,7 @@ class ReLU(Module):
     array([[0., 2.]])
     """
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.relu(x)
 
 
@@ -53,10 +53,10 @@ class LeakyReLU(Module):
         super().__init__()
         self.negative_slope = float(negative_slope)
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.leaky_relu(x, self.negative_slope)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
 
 
@@ -81,10 +81,10 @@ class PReLU(Module):
         self.num_parameters = int(num_parameters)
         self.weight = Parameter(np.full(num_parameters, init, np.float32))
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.prelu(x, self.weight)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
 
 
@@ -102,10 +102,10 @@ class ELU(Module):
         super().__init__()
         self.alpha = Parameter(np.array([alpha], np.float32)) if learnable else float(alpha)
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.elu(x, self.alpha)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         learnable = isinstance(self.alpha, Parameter)
         return "learnable=True" if learnable else f"alpha={self.alpha}"
 
@@ -116,12 +116,12 @@ class Softmax(Module):
     A network that is trained with `CrossEntropyLoss` has none: the loss applies it itself.
     """
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.softmax(x)
 
 
 class LogSoftmax(Module):
     """``x - log(sum(exp(x)))`` over the last axis."""
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.log_softmax(x)

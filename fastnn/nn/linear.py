@@ -58,10 +58,10 @@ class Linear(Module):
             bound = 1 / math.sqrt(self.in_features)
             init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.linear(x, self.weight, self.bias)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"
@@ -94,9 +94,7 @@ class Maxout(Module):
 
     def __init__(self, in_features: int, out_features: int, pieces: int = 2, bias: bool = True):
         super().__init__()
-        check_features(
-            "Maxout", in_features=in_features, out_features=out_features, pieces=pieces
-        )
+        check_features("Maxout", in_features=in_features, out_features=out_features, pieces=pieces)
         self.in_features = int(in_features)
         self.out_features = int(out_features)
         self.pieces = int(pieces)
@@ -106,10 +104,10 @@ class Maxout(Module):
         self.bias = Parameter(np.empty(rows, np.float32)) if bias else None
         Linear.reset_parameters(self)  # type: ignore[arg-type]
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.maxout(functional.linear(x, self.weight, self.bias), self.pieces)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"pieces={self.pieces}, bias={self.bias is not None}"

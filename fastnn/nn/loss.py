@@ -25,7 +25,7 @@ class Loss(Module):
         self.weight = None if weight is None else np.array(weight, np.float64)
         self.reduction = functional.check_reduction(reduction)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
 
 
@@ -63,7 +63,7 @@ class CrossEntropyLoss(Loss):
         self.ignore_index = int(ignore_index)
         self.label_smoothing = float(label_smoothing)
 
-    def forward(self, input: Any, target: Any) -> Any:  # noqa: D102
+    def forward(self, input: Any, target: Any) -> Any:
         return functional.cross_entropy(
             input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
         )
@@ -80,7 +80,7 @@ class MSELoss(Loss):
     def __init__(self, reduction: str = "mean"):
         super().__init__(None, reduction)
 
-    def forward(self, input: Any, target: Any) -> Any:  # noqa: D102
+    def forward(self, input: Any, target: Any) -> Any:
         return functional.mse_loss(input, target, self.reduction)
 
 
@@ -105,7 +105,7 @@ class BCEWithLogitsLoss(Loss):
         super().__init__(weight, reduction)
         self.pos_weight = None if pos_weight is None else np.array(pos_weight, np.float64)
 
-    def forward(self, input: Any, target: Any) -> Any:  # noqa: D102
+    def forward(self, input: Any, target: Any) -> Any:
         return functional.binary_cross_entropy_with_logits(
             input, target, self.weight, self.pos_weight, self.reduction
         )
@@ -135,7 +135,7 @@ class MultiMarginLoss(Loss):
             raise ValueError(f"got p={p}, expected 1 or 2")
         self.p, self.margin = int(p), float(margin)
 
-    def forward(self, input: Any, target: Any) -> Any:  # noqa: D102
+    def forward(self, input: Any, target: Any) -> Any:
         return functional.multi_margin_loss(
             input, target, self.p, self.margin, self.weight, self.reduction
         )

@@ -65,7 +65,7 @@ class BatchNorm1d(Module):
             self.register_buffer("running_var", np.ones(num_features, np.float32))
             self.register_buffer("num_batches_tracked", np.array(0, np.int64))
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.batch_norm(
             x,
             self.running_mean,
@@ -78,7 +78,7 @@ class BatchNorm1d(Module):
             self.num_batches_tracked,
         )
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
             f"affine={self.affine}, track_running_stats={self.track_running_stats}"

@@ -93,7 +93,7 @@ class Parameter:
         return storage.transpose(np.argsort(self.storage_axes)) if storage.ndim > 1 else storage
 
     @property
-    def data(self) -> NDArray:  # noqa: D102 - described in the class
+    def data(self) -> NDArray:
         return self._seen(self.storage)
 
     @data.setter
@@ -104,7 +104,7 @@ class Parameter:
         self.data[...] = values
 
     @property
-    def grad(self) -> NDArray | None:  # noqa: D102 - described in the class
+    def grad(self) -> NDArray | None:
         return None if self.gradient is None else self._seen(self.gradient)
 
     def move(self, storage: NDArray, gradient: NDArray | None) -> None:
@@ -196,5 +196,3 @@ def one_buffer(parameters: Sequence[Parameter]) -> ParameterBuffer:
         if all(parameter.buffer is first for parameter in parameters):
             return first
     return ParameterBuffer(parameters)
-
-

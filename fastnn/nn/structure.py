@@ -39,7 +39,7 @@ class Sequential(Module):
                 )
             setattr(self, name, module)
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         for module in self:
             x = module(x)
         return x
@@ -91,14 +91,14 @@ class ModuleList(Module):
 class Flatten(Module):
     """(batch, ...) to (batch, product), in PyTorch's order."""
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.flatten(x)
 
 
 class Identity(Module):
     """The input itself."""
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return x
 
 
@@ -117,8 +117,8 @@ class Dropout(Module):
             raise ValueError(f"Dropout: got p={p}, expected 0 <= p <= 1")
         self.p = float(p)
 
-    def forward(self, x: Any) -> Any:  # noqa: D102
+    def forward(self, x: Any) -> Any:
         return functional.dropout(x, self.p, self.training)
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return f"p={self.p}"

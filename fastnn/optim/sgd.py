@@ -85,7 +85,7 @@ class SGD(Optimizer):
             group["lr"] = lr
         self.defaults["lr"] = lr
 
-    def check_options(self, options: Mapping[str, Any]) -> None:  # noqa: D102
+    def check_options(self, options: Mapping[str, Any]) -> None:
         for name in self.scalars:
             value = options[name]
             if isinstance(value, bool) or not math.isfinite(value):
@@ -95,12 +95,10 @@ class SGD(Optimizer):
         if options["nesterov"] and (options["momentum"] <= 0 or options["dampening"] != 0):
             raise ValueError("SGD: Nesterov momentum needs momentum above 0 and no dampening")
 
-    def state_names(self) -> list[str]:  # noqa: D102
+    def state_names(self) -> list[str]:
         return ["velocity"]
 
-    def record_run(  # noqa: D102
-        self, graph: Graph, number: int, group: dict, run: slice, factor: Any
-    ) -> None:
+    def record_run(self, graph: Graph, number: int, group: dict, run: slice, factor: Any) -> None:
         assert self.buffer is not None
         velocity = self.state["velocity"][run] if group["momentum"] else None
         graph.record(

@@ -55,10 +55,10 @@ class EarlyStopping(Callback):
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.best, self.waited = math.inf, 0
 
-    def on_fit_start(self, trainer: Trainer) -> None:  # noqa: D102
+    def on_fit_start(self, trainer: Trainer) -> None:
         self.best, self.waited = math.inf, 0
 
-    def on_epoch_end(self, trainer: Trainer, epoch: int, row: Mapping[str, float]) -> None:  # noqa: D102
+    def on_epoch_end(self, trainer: Trainer, epoch: int, row: Mapping[str, float]) -> None:
         if self.monitor not in row:
             raise ValueError(
                 f"EarlyStopping: there is no {self.monitor!r}, expected one of {sorted(row)}; "
@@ -70,6 +70,4 @@ class EarlyStopping(Callback):
             return
         self.waited += 1
         if self.waited >= self.patience:
-            trainer.stop = (
-                f"early stopping: no better {self.monitor} for {self.patience} epochs"
-            )
+            trainer.stop = f"early stopping: no better {self.monitor} for {self.patience} epochs"

@@ -35,11 +35,15 @@ class TrainingDiverged(RuntimeError):
         super().__init__(batch, learning_rate, layer, epoch)
 
     def __str__(self) -> str:
-        where = f"batch {self.batch}" if self.epoch is None else (
-            f"epoch {self.epoch}, batch {self.batch}"
+        where = (
+            f"batch {self.batch}"
+            if self.epoch is None
+            else (f"epoch {self.epoch}, batch {self.batch}")
         )
-        layer = f"the first bad value is in layer {self.layer!r}" if self.layer else (
-            "every layer's values are finite"
+        layer = (
+            f"the first bad value is in layer {self.layer!r}"
+            if self.layer
+            else ("every layer's values are finite")
         )
         return (
             f"the loss is not finite at {where}, with learning rate {self.learning_rate:g}; "

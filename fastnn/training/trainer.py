@@ -124,7 +124,8 @@ class Trainer:
             )
         if validation_data is not None:
             validation_data = (
-                convert(validation_data[0], self.model.dtype), convert(validation_data[1], None)
+                convert(validation_data[0], self.model.dtype),
+                convert(validation_data[1], None),
             )
         examples = len(flatten_structure(inputs)[0])
         if examples == 0:
@@ -229,9 +230,7 @@ class Trainer:
                 break
         return EpochResult(batches, examples, sums[0] / examples, sums[1], sums[2])
 
-    def evaluate(
-        self, X: ArrayLike, y: ArrayLike, batch_size: int = 256
-    ) -> dict[str, float]:
+    def evaluate(self, X: ArrayLike, y: ArrayLike, batch_size: int = 256) -> dict[str, float]:
         """Loss, and accuracy where the loss has labels, in inference mode.
 
         Returns

@@ -25,7 +25,7 @@ class Linear(Operator):
 
     def infer(self, node):
         x, weight, bias = node.inputs
-        require(len(x.shape) >= 1, f"got an input of shape (batch,), expected (batch, ..., in)")
+        require(len(x.shape) >= 1, "got an input of shape (batch,), expected (batch, ..., in)")
         out_features, in_features = weight.shape
         require(
             x.columns == in_features,

@@ -82,8 +82,15 @@ class CrossEntropy(LabelLoss):
         return [
             Call(
                 "cross_entropy_forward",
-                [self.loss_pointer(node), self.row_losses(node), probabilities, statistics,
-                 logits, labels, weight],
+                [
+                    self.loss_pointer(node),
+                    self.row_losses(node),
+                    probabilities,
+                    statistics,
+                    logits,
+                    labels,
+                    weight,
+                ],
                 cross_entropy_sizes(node, logits),
                 [node.attributes["label_smoothing"]],
                 elements(logits) * (1 / EXPONENTIALS_PER_NANOSECOND),
@@ -208,7 +215,9 @@ class ElementLoss(Operator):
 
     def backward(self, node, gradients):
         x = node.inputs[0]
-        dx = x.graph.record(f"{self.name}_backward", [gradients[0], *node.inputs], **node.attributes)
+        dx = x.graph.record(
+            f"{self.name}_backward", [gradients[0], *node.inputs], **node.attributes
+        )
         return dx + [None] * (len(node.inputs) - 1)
 
     def lower(self, node):

@@ -53,8 +53,14 @@ class BatchNorm(Operator):
             [gradients[0], x, mean, inverse_std, weight, bias],
             training=node.attributes["training"],
         )
-        return [dx, dweight if weight is not None else None, dbias if bias is not None else None,
-                None, None, None]
+        return [
+            dx,
+            dweight if weight is not None else None,
+            dbias if bias is not None else None,
+            None,
+            None,
+            None,
+        ]
 
     def lower(self, node):
         x, weight, bias, running_mean, running_var, batches_tracked = node.inputs
