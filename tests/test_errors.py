@@ -62,9 +62,7 @@ def test_labels_changed_between_forward_and_backward(step):
 
 
 def test_epoch_errors(step):
-    with pytest.raises(
-        ValueError, match="indices: got values from 0 to 9, expected 0 <= index < 4"
-    ):
+    with pytest.raises(ValueError, match="got values from 0 to 9, expected 0 <= index < 4"):
         step.epoch(X, Y, np.array([0, 9]))
     with pytest.raises(ValueError, match="batch_size=0"):
         step.epoch(X, Y, batch_size=0)

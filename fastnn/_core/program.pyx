@@ -224,7 +224,7 @@ cdef class Program:
 
     def __cinit__(self, steps, segments, externals, arena, workspace, Py_ssize_t capacity,
                   int threads, keep_alive):
-        cdef Py_ssize_t i, j, bindings = 0
+        cdef Py_ssize_t i, bindings = 0
         self.step_count = len(steps)
         self.backward_start = segments[0]
         self.update_start = segments[0] + segments[1]
@@ -551,7 +551,7 @@ cdef class Program:
         cdef double[::1] best = times
         cdef double elapsed
         with nogil:
-            for r in range(repetitions):
+            for r in range(repetitions):  # no-cython-lint
                 for i in range(self.step_count):
                     clock_gettime(CLOCK_MONOTONIC, &start)
                     self.steps[i].run(&self.steps[i])

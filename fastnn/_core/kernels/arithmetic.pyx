@@ -112,7 +112,7 @@ cdef void copy_rows(
     Py_ssize_t y_columns, Py_ssize_t x_columns,
 ) noexcept nogil:
     cdef Py_ssize_t row, column
-    for row in range(rows):
+    for row in range(rows):  # no-cython-lint
         if width >= LANES:
             column = 0
             while column + LANES <= width:

@@ -9,7 +9,6 @@ instruction set and at any number of threads.
 
 from cython.parallel cimport prange
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
 
 from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first
 from fastnn._core.step cimport Step, publish

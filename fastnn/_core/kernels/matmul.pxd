@@ -74,7 +74,7 @@ cdef inline void tile(
         for i in range(rows):
             for j in range(vectors):
                 sums[i][j] = v_set(0)
-    for k in range(depth):
+    for k in range(depth):  # no-cython-lint
         for j in range(vectors):
             b_values[j] = v_load(b + j * LANES)
         for i in range(rows):

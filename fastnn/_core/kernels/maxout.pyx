@@ -78,7 +78,7 @@ cdef void forward_rows(
     real* y, real* winner, const real* x, Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces,
 ) noexcept nogil:
     cdef Py_ssize_t row, unit
-    for row in range(rows):
+    for row in range(rows):  # no-cython-lint
         unit = 0
         while unit + LANES <= units:
             largest_of_units(y + unit, winner + unit, x + unit, units, pieces, LANES)
@@ -98,7 +98,7 @@ cdef void backward_rows(
     Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces,
 ) noexcept nogil:
     cdef Py_ssize_t row, unit
-    for row in range(rows):
+    for row in range(rows):  # no-cython-lint
         unit = 0
         while unit + LANES <= units:
             gradient_of_units(dx + unit, dy + unit, winner + unit, units, pieces, LANES)

@@ -141,7 +141,7 @@ cdef inline void moments_of(const int vectors, const Batch* b, const Piece* p) n
             shift[j] = v_load(p.sums + 3 * j * LANES)
             total[j] = v_load(p.sums + (3 * j + 1) * LANES)
             squares[j] = v_load(p.sums + (3 * j + 2) * LANES)
-    for row in range(p.rows):
+    for row in range(p.rows):  # no-cython-lint
         for j in range(vectors):
             deviation = load_lanes(x + j * LANES, lanes) - shift[j]
             total[j] += deviation
@@ -168,7 +168,7 @@ cdef inline void normalize(
     cdef int j
     for j in range(vectors):
         load_channels(&center[j], &scale[j], &offset[j], b, p.channel + j * LANES, lanes)
-    for row in range(p.rows):
+    for row in range(p.rows):  # no-cython-lint
         for j in range(vectors):
             # The mean comes off first: as a part of the offset it would take digits from it.
             normal = (load_lanes(x + j * LANES, lanes) - center[j]) * scale[j] + offset[j]
@@ -218,7 +218,7 @@ cdef inline void gradients_of(
         if which == GRADIENTS or (which == GRADIENT_SUMS and not p.begins):
             total[j] = v_load(p.sums + 3 * j * LANES)
             products[j] = v_load(p.sums + (3 * j + 1) * LANES)
-    for row in range(p.rows):
+    for row in range(p.rows):  # no-cython-lint
         for j in range(vectors):
             deviation = load_lanes(x + j * LANES, lanes) - center[j]
             gradient = gradient_before(activation, load_lanes(dy + j * LANES, lanes), deviation,
@@ -365,7 +365,7 @@ cdef void finish_gradient_sums(const Batch* b, Py_ssize_t vector) noexcept nogil
     for lane in range(LANES):
         total[lane] = 0
         products[lane] = 0
-    for chunk in range(chunk_count(b.rows)):
+    for chunk in range(chunk_count(b.rows)):  # no-cython-lint
         for lane in range(LANES):
             total[lane] += sums[lane]
             products[lane] += sums[LANES + lane]

@@ -103,7 +103,7 @@ cdef inline void backward_rows(
     cdef vreal sums
     cdef real total
     cdef Py_ssize_t row, i
-    for row in range(rows):
+    for row in range(rows):  # no-cython-lint
         sums = v_set(0)
         i = 0
         while i + LANES <= columns:

@@ -202,7 +202,7 @@ cdef inline vreal v_log_of_total(vreal total) noexcept nogil:
     cdef vreal power = v_set(0)
     cdef vmask large
     cdef int i
-    for i in range(4):
+    for i in range(4):  # no-cython-lint
         large = v_less(v_set(<real>1.41421356237309504880), total)
         total = v_select(large, total * <real>0.5, total)
         power += v_select(large, v_set(1), v_set(0))
