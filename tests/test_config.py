@@ -1,0 +1,56 @@
+"""What an installation is: imports, instruction sets, threads."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import fastnn
+from fastnn._core import dispatch
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_import_is_light():
+    heavy = ["scipy", "matplotlib", "sklearn", "joblib", "torch", "tqdm"]
+    result = run(f"import fastnn, sys; print([name for name in {heavy} if name in sys.modules])")
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_import_is_quick():
+    code = (
+        "import time, numpy; t = time.process_time(); import fastnn; print(time.process_time() - t)"
+    )
+    # Processor time and the shortest of some runs, since the machine may be busy.
+    assert min(float(run(code).stdout) for _ in range(5)) < 0.06
+
+
+@pytest.mark.parametrize("level", dispatch.usable_levels())
+def test_each_instruction_set_is_chosen(level):
+    result = run("import fastnn; fastnn.show_config()", FASTNN_ISA=level)
+    assert f"in use        {level}" in result.stdout, result.stderr
+
+
+def test_unknown_instruction_set():
+    result = run("import fastnn; fastnn.show_config()", FASTNN_ISA="v9")
+    assert "FASTNN_ISA is 'v9', expected one of" in result.stderr
+
+
+def test_threads():
+    fastnn.set_num_threads(3)
+    assert fastnn.get_num_threads() == 3
+    with fastnn.num_threads(1):
+        assert fastnn.get_num_threads() == 1
+        with fastnn.num_threads(2):
+            assert fastnn.get_num_threads() == 2
+        assert fastnn.get_num_threads() == 1
+    assert fastnn.get_num_threads() == 3

@@ -1,0 +1,174 @@
+"""Modules: what is inside, state, initial values, summary, looks."""
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import nn
+from fastnn.nn import functional as F
+from fastnn.nn import init
+
+
+@pytest.fixture
+def model(rng):
+    return nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2))
+
+
+def test_names(model):
+    assert list(model.state_dict()) == [
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+        "1.running_mean",
+        "1.running_var",
+        "1.num_batches_tracked",
+        "3.weight",
+        "3.bias",
+    ]
+    assert [name for name, _ in model.named_parameters()] == [
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+        "3.weight",
+        "3.bias",
+    ]
+
+
+def test_repr(model):
+    assert repr(model).splitlines()[1] == (
+        "  (0): Linear(in_features=4, out_features=5, bias=True)"
+    )
+
+
+def test_state_round_trip(model, rng):
+    x = rng.standard_normal((8, 4)).astype(np.float32)
+    model(x)  # moves the running averages
+    other = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2))
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(other.eval()(x), model.eval()(x))
+
+
+def test_train_mode_moves_running_averages(model, rng):
+    x = rng.standard_normal((8, 4)).astype(np.float32)
+    hidden = model[0](x).astype(np.float64)
+    model(x)
+    batchnorm = model[1]
+    np.testing.assert_allclose(batchnorm.running_mean, 0.1 * hidden.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(batchnorm.running_var, 0.9 + 0.1 * hidden.var(0, ddof=1), rtol=1e-4)
+    assert batchnorm.num_batches_tracked == 1
+    before = batchnorm.running_mean.copy()
+    model.eval()(x)
+    np.testing.assert_array_equal(batchnorm.running_mean, before)
+
+
+def test_writing_to_data_is_seen(model):
+    x = np.ones((2, 4), np.float32)
+    model.eval()(x)
+    model[3].weight.data[...] = 0
+    model[3].bias.data = [1.0, 2.0]
+    np.testing.assert_array_equal(model(x), [[1, 2], [1, 2]])
+
+
+def test_changing_a_module_is_seen():
+    model = nn.Sequential(nn.Linear(3, 3), nn.LeakyReLU(0.1))
+    x = -np.ones((1, 3), np.float32) * 5
+    before = model(x)
+    model[1].negative_slope = 0.5
+    linear = model[0](x)
+    np.testing.assert_allclose(model(x), np.where(linear > 0, linear, 0.5 * linear), rtol=1e-6)
+    assert before.shape == (1, 3)
+
+
+def test_batches_of_any_size(model, rng):
+    x = rng.standard_normal((300, 4)).astype(np.float32)
+    expected = model.eval()(x)
+    for size in (1, 7, 300, 2, 299):
+        np.testing.assert_allclose(model(x[:size]), expected[:size], rtol=1e-6, atol=1e-6)
+
+
+def test_summary(model):
+    summary = model.summary((4,), batch_size=10)
+    assert summary.parameters == 4 * 5 + 5 + 10 + 5 * 2 + 2
+    assert summary.layers[0].output_shape == (5,)
+    assert summary.layers[0].flops == 2 * 4 * 5 + 5
+    assert "BatchNorm1d" in str(summary) and "memory of the plan" in str(summary)
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    "fill, std, low, high",
+    [
+        (lambda p: init.normal_(p, 1.0, 3.0), 3.0, None, None),
+        (lambda p: init.uniform_(p, -1, 3), 4 / 12**0.5, -1, 3),
+        (lambda p: init.xavier_normal_(p, 2.0), 2 * (2 / 500) ** 0.5, None, None),
+        (lambda p: init.xavier_uniform_(p), (2 / 500) ** 0.5, -((6 / 500) ** 0.5), None),
+        (lambda p: init.kaiming_normal_(p, nonlinearity="relu"), (2 / 200) ** 0.5, None, None),
+        (
+            lambda p: init.kaiming_normal_(p, mode="fan_out", nonlinearity="tanh"),
+            5 / 3 / 300**0.5,
+            None,
+            None,
+        ),
+        (lambda p: init.kaiming_uniform_(p, a=5**0.5), (1 / 3 / 200) ** 0.5, -(200**-0.5), None),
+        (lambda p: init.zeros_(p), 0, 0, 0),
+        (lambda p: init.constant_(p, 2.5), 0, 2.5, 2.5),
+    ],
+)
+def test_init(fill, std, low, high, rng):
+    layer = nn.Linear(200, 300)
+    assert fill(layer.weight) is layer.weight
+    values = layer.weight.data
+    assert values.std() == pytest.approx(std, rel=0.02, abs=1e-7)
+    if low is not None:
+        assert values.min() >= low - 1e-6
+    if high is not None:
+        assert values.max() <= high + 1e-6
+
+
+def test_init_errors():
+    with pytest.raises(ValueError, match="a vector has no fan"):
+        init.xavier_normal_(nn.Linear(3, 2).bias)
+    with pytest.raises(ValueError, match="nonlinearity 'swish'"):
+        init.calculate_gain("swish")
+    with pytest.raises(ValueError, match="standard deviation"):
+        init.normal_(np.zeros(3), std=-1)
+
+
+def test_functional_on_arrays(rng):
+    x = rng.standard_normal((4, 6))
+    weight, bias = rng.standard_normal((3, 6)), rng.standard_normal(3)
+    np.testing.assert_allclose(F.linear(x, weight, bias), x @ weight.T + bias, rtol=1e-12)
+    np.testing.assert_allclose(F.maxout(x, 2), np.maximum(x[:, :3], x[:, 3:]))
+    np.testing.assert_allclose(F.concatenate([x, x]), np.hstack([x, x]))
+    loss = F.cross_entropy(x, np.array([0, 1, 2, 3]))
+    shifted = x - x.max(1, keepdims=True)
+    expected = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(4), np.arange(4)]
+    assert float(loss) == pytest.approx(expected.mean(), rel=1e-12)
+
+
+def test_module_list_and_nested_modules():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = F.tanh(layer(x))
+            return x
+
+    net = Net()
+    assert next(iter(net.state_dict())) == "layers.0.weight"
+    assert net(np.zeros((2, 3))).shape == (2, 3)
+    assert fastnn.gradient_check(net, np.ones((2, 3)))
+
+
+def test_forgotten_super_init():
+    class Forgets(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 2)
+
+    with pytest.raises(AttributeError, match=r"before super\(\).__init__\(\)"):
+        Forgets()
