@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import platform
-import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -59,6 +57,9 @@ def num_threads(count: int) -> Iterator[None]:
 
 def show_config() -> None:
     """Prints versions, the instruction set in use, and threads."""
+    import platform
+    import sys
+
     import fastnn
 
     rows = {

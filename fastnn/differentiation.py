@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastnn._compiler import compile_gradient
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.execution import as_array, input_spec, layer_names, working_dtype
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import ensure_gradients
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def vjp(module: Module, *inputs: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -10,14 +10,15 @@ data come out as float32; other floats keep their type. Input arrays are never m
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 __all__ = [
     "ChannelMean",
@@ -231,6 +232,8 @@ class Preprocessor:
         """
         self._check_fitted("save")
         header = {"class": type(self).__name__, "settings": self._settings()}
+        import json
+
         content = {"header": np.array(json.dumps(header)), **self.state_dict()}
         with open(path, "wb") as file:
             np.savez(file, **content)
@@ -455,6 +458,8 @@ def load(path: str | os.PathLike[str]) -> Preprocessor:
         try:
             with np.load(file, allow_pickle=False) as archive:
                 content = dict(archive)
+            import json
+
             header = json.loads(str(content.pop("header")))
             classes = {cls.__name__: cls for cls in Preprocessor.__subclasses__()}
             return classes[header["class"]](**header["settings"]).load_state_dict(content)

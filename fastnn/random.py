@@ -8,7 +8,7 @@ import numpy as np
 class _Source:
     """The generator of the process, seeded by the system until `manual_seed` is called."""
 
-    generator = np.random.default_rng()
+    generator: np.random.Generator | None = None
 
 
 def manual_seed(seed: int) -> None:
@@ -33,4 +33,6 @@ def manual_seed(seed: int) -> None:
 
 def generator() -> np.random.Generator:
     """The generator that everything of the process draws from."""
+    if _Source.generator is None:
+        _Source.generator = np.random.default_rng()
     return _Source.generator

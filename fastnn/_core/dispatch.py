@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-import pkgutil
-from pathlib import Path
 from typing import Any
 
 from fastnn._core import cpu
@@ -17,8 +15,8 @@ X86_LEVELS = ("v2", "v3", "v4")
 def built_levels() -> list[str]:
     """The instruction sets that this installation holds, from the plainest to the widest."""
     suffix = "_float32"
-    folders = (path.name for path in Path(__file__).parent.glob(f"*{suffix}"))
-    return sorted(name.removesuffix(suffix) for name in folders)
+    names = os.listdir(os.path.dirname(__file__))
+    return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
 
 
 def usable_levels() -> list[str]:
@@ -59,8 +57,9 @@ def isa() -> str:
 def kernels(dtype: str) -> dict[str, Any]:
     """Every kernel of the instruction set in use, for float32 or float64: name -> capsule."""
     package = f"fastnn._core.{isa()}_{dtype}"
-    folder = Path(__file__).parent / f"{isa()}_{dtype}"
+    folder = os.path.join(os.path.dirname(__file__), f"{isa()}_{dtype}")
+    families = {name.partition(".")[0] for name in os.listdir(folder) if name[0] not in "_."}
     table: dict[str, Any] = {}
-    for family in pkgutil.iter_modules([str(folder)]):
-        table.update(importlib.import_module(f"{package}.{family.name}").KERNELS)
+    for family in sorted(families):
+        table.update(importlib.import_module(f"{package}.{family}").KERNELS)
     return table

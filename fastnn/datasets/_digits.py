@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def digits(flatten: bool = True) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -36,6 +38,8 @@ def digits(flatten: bool = True) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     >>> y[:5]
     array([0, 1, 2, 3, 4])
     """
+    from importlib import resources
+
     source = resources.files("fastnn.datasets").joinpath("data", "digits.npz")
     with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         images, labels = archive["images"], archive["labels"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _READ_BYTES = 2**20
@@ -58,6 +58,9 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
         file.seek(0)
         if not compressed:
             return _parse(file, path)
+        import gzip
+        import zlib
+
         try:
             with gzip.GzipFile(fileobj=file) as stream:
                 return _parse(stream, path)

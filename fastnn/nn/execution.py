@@ -6,7 +6,6 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastnn._compiler import CompiledFunction, compile_function
 from fastnn._compiler.graph import Spec
@@ -14,6 +13,8 @@ from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.parameter import LayoutVersion, Parameter
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fastnn.nn.module import Module
 
 

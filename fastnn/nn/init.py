@@ -8,13 +8,15 @@ Each function fills a `Parameter` (or an array) in place and returns it. For a w
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastnn.nn.parameter import Parameter
 from fastnn.random import generator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "calculate_gain",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastnn.nn import functional
 from fastnn.nn.module import Module
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class Loss(Module):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn._compiler.graph import Value
 from fastnn._compiler.trace import flatten_structure
@@ -16,6 +15,8 @@ from fastnn.nn.execution import ProgramCache
 from fastnn.nn.parameter import Parameter, as_dtype
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
     from fastnn.nn.summary import Summary
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from fastnn._core.program import aligned_zeros
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
 
 # Every parameter starts on a cache line of the flat buffer; the gap is zero and stays zero.
 ALIGNMENT_ELEMENTS = 16

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastnn._compiler.graph import Buffer, Graph
 from fastnn._core.program import aligned_zeros
 from fastnn.nn.parameter import Parameter, ParameterBuffer, one_buffer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Optimizer:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
@@ -16,6 +15,9 @@ from fastnn.nn.module import Module, StructureVersion
 from fastnn.nn.parameter import LayoutVersion, Parameter, ensure_gradients
 from fastnn.optim.optimizer import Optimizer
 from fastnn.random import generator
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 class TrainingStep:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from fastnn._compiler.trace import flatten_structure
 from fastnn.datasets import train_test_split
@@ -19,6 +18,9 @@ from fastnn.training.divergence import EpochResult, TrainingDiverged, run_guarde
 from fastnn.training.history import History
 from fastnn.training.progress import Progress
 from fastnn.training.step import TrainingStep
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 class Trainer:
