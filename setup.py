@@ -39,7 +39,7 @@ PRECISIONS = {"float32": [], "float64": [("FASTNN_DOUBLE", "1")]}
 
 # Never -ffast-math: NaN has to stay NaN, and denormals have to stay in the user's process. Sums are
 # vectors already, so that -fassociative-math would only undo the two-part constants of exp.
-OPTIMIZE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+OPTIMIZE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # Register tiles are loops over literals: they must unroll to the last, or they live in memory.
 UNROLL = ["--param=max-completely-peeled-insns=4000", "--param=max-completely-peel-times=64"]
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]

@@ -102,9 +102,7 @@ def layer(name: str, features: int) -> nn.Module:
     return getattr(nn, name)()
 
 
-def forward_backward(
-    name: str, x: NDArray, dy: NDArray, with_compile: bool
-) -> dict[str, Callable]:
+def forward_backward(name: str, x: NDArray, dy: NDArray, with_compile: bool) -> dict[str, Callable]:
     """Functions that run a layer forward and backward; they return output and gradient."""
     inputs = torch.from_numpy(x).clone().requires_grad_()
     seed = torch.from_numpy(dy)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 CIFAR10_CLASSES: tuple[str, ...] = (
@@ -72,6 +73,8 @@ def cifar10(
     >>> datasets.CIFAR10_CLASSES[y_train[0]]
     'cat'
     """
+    from pathlib import Path
+
     root = Path(root)
     train = [root / f"data_batch_{number}.bin" for number in range(1, 6)]
     return _read_files(train, flatten), _read_files([root / "test_batch.bin"], flatten)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -163,6 +164,8 @@ def mnist(
     >>> X_train.shape, y_train
     ((1, 1, 28, 28), array([7]))
     """
+    from pathlib import Path
+
     root = Path(root)
     return _read_part(root, "train", flatten), _read_part(root, "t10k", flatten)
 
