@@ -58,7 +58,7 @@ class Network:
         return [(x[s : s + self.batch], y[s : s + self.batch]) for s in starts]
 
     def product_flops(self) -> int:
-        """Operations of a training step's matrix products: the first layer has no input gradient."""
+        """Operations of a step's matrix products; the first layer has no input gradient."""
         sizes = [2 * self.batch * a * b for a, b in itertools.pairwise(self.widths)]
         return 3 * sum(sizes) - sizes[0]
 

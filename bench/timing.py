@@ -1,7 +1,7 @@
 """Timing: contenders take turns in short blocks, so that all see the same machine.
 
-A turn is a pause (the OpenMP workers of the library before spin for some milliseconds after
-their last work), a few untimed runs, and a block of timed runs. The figure of a contender is the
+A turn is a pause (the workers of the library before spin for some milliseconds after their last
+work, and would take the processors from the next), a few untimed runs, and a block of timed runs. The figure of a contender is the
 median of its blocks' means.
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 BLOCK_SECONDS = 0.025
 WARM_SECONDS = 0.004
-PAUSE_SECONDS = 0.008
+# OpenBLAS (in scikit-learn and NumPy) lets its workers spin for 2**26 cycles, some 25 ms.
+PAUSE_SECONDS = 0.04
 FEWEST_BLOCKS = 5
 
 

@@ -1,11 +1,11 @@
 """A step allocates nothing: counted by a hook in malloc itself."""
 
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+from children import run
 
 HOOK = r"""
 #define _GNU_SOURCE
@@ -75,13 +75,7 @@ def test_steps_do_not_allocate(tmp_path):
     )
     if built.returncode:
         pytest.skip("the hook does not build here: another C library")
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEASURED],
-        env={**os.environ, "LD_PRELOAD": str(library), "PYTHONMALLOC": "malloc"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    result = run(MEASURED, LD_PRELOAD=str(library), PYTHONMALLOC="malloc")
     assert result.returncode == 0, result.stderr
     few, many = map(int, result.stdout.split())
     # A look at signals in between allocates a little: less than once a step.

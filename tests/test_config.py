@@ -1,23 +1,10 @@
 """What an installation is: imports, instruction sets, threads."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from children import run
 
 import fastnn
 from fastnn._core import dispatch
-
-
-def run(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def test_import_is_light():

@@ -3,12 +3,12 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+from children import COMMAND, environment, run
 
 import fastnn
 from fastnn import nn, optim
@@ -226,7 +226,8 @@ print(history.stopped, np.isfinite(model(X[:5])).all(), len(history["loss"]) > 0
 
 def test_interrupt_returns_with_a_usable_model():
     child = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED],
+        [*COMMAND, INTERRUPTED],
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -256,9 +257,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_forked_child_computes_on_one_thread():
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=60
-    )
+    result = run(FORKED)
     assert result.stdout.strip() == "0", result.stderr
 
 

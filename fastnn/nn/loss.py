@@ -48,8 +48,8 @@ class CrossEntropyLoss(Loss):
     --------
     >>> import numpy as np
     >>> from fastnn import nn
-    >>> float(nn.CrossEntropyLoss()(np.zeros((1, 10)), np.array([3]))) - np.log(10) < 1e-9
-    True
+    >>> round(float(nn.CrossEntropyLoss()(np.zeros((1, 10)), np.array([3]))), 4)
+    2.3026
     """
 
     def __init__(
