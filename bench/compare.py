@@ -60,14 +60,16 @@ def find_peers(threads: int, with_compile: bool) -> Peers:
 
     found = {}
     for name, adapter in {
-        TORCH: "peers_torch", SKLEARN: "peers_sklearn", ONNX: "peers_onnxruntime",
+        TORCH: "peers_torch",
+        SKLEARN: "peers_sklearn",
+        ONNX: "peers_onnxruntime",
     }.items():
         try:
             module = importlib.import_module(adapter)
         except ImportError as error:
             print(f"note: no column for {name}: {error}")
             continue
-        print(f"{name} {module.prepare(threads)}")
+        print(f"{name} {module.prepare(threads)}", flush=True)
         found[name] = module
     return Peers(found, with_compile)
 
@@ -166,11 +168,15 @@ def as_table(lines: Sequence[tuple[str, ...]]) -> str:
 
 
 def chosen(rows: list[Row], wanted: list[str] | None) -> list[Row]:
-    """The rows that have one of the wanted words in their names."""
-    found = [row for row in rows if not wanted or any(word in row.name for word in wanted)]
+    """The rows of these names; a word that is no whole name stands for all that contain it."""
+    names = {row.name for row in rows}
+
+    def is_wanted(name: str) -> bool:
+        return any(name == word if word in names else word in name for word in wanted or [""])
+
+    found = [row for row in rows if is_wanted(row.name)]
     if not found:
-        names = "\n  ".join(row.name for row in rows)
-        raise SystemExit(f"no row is called {wanted}; there are\n  {names}")
+        raise SystemExit("\n  ".join([f"no row is called {wanted}; there are", *sorted(names)]))
     return found
 
 
@@ -185,7 +191,8 @@ def main() -> None:
 
     rows = chosen(all_rows(), options.rows)
     fastnn.set_num_threads(options.threads)
-    print(f"fastnn {fastnn.__version__}, {options.threads} threads")
+    print(f"fastnn {fastnn.__version__}, {options.threads} threads", flush=True)
+    print(f"load of the machine before: {os.getloadavg()[0]:.1f} (to be near 0)")
     peers = find_peers(options.threads, not options.no_compile)
     lines = []
     for row in rows:

@@ -185,7 +185,12 @@ WIDE = Network((3072, 512, 512, 512, 10), 128, batch_norm=True)
 ONE = Network((784, 100, 10), 1)
 MANY = Network((784, 100, 10), 1024, batches=1)
 ACTIVATION_BARS = {
-    "Tanh": 2.5, "ELU": 2.5, "Sigmoid": 1.0, "ReLU": 1.0, "LeakyReLU": 1.0, "PReLU": 1.0,
+    "Tanh": 2.5,
+    "ELU": 2.5,
+    "Sigmoid": 1.0,
+    "ReLU": 1.0,
+    "LeakyReLU": 1.0,
+    "PReLU": 1.0,
 }
 
 
@@ -196,9 +201,7 @@ def all_rows() -> list[Row]:
         Row("epoch-20-32-2", partial(training, SMALL, True), {TORCH: 40, SKLEARN: 20}),
         Row("step-784-100-10", partial(training, PLAIN, False), {TORCH: 2.5, SKLEARN: 3}),
         Row("step-784-bn100x5-10", partial(training, DEEP, False), {TORCH: 3}),
-        Row(
-            "step-3072-bn512x3-10", partial(training, WIDE, False), {TORCH: 1.3, SKLEARN: 2}, WIDE
-        ),
+        Row("step-3072-bn512x3-10", partial(training, WIDE, False), {TORCH: 1.3, SKLEARN: 2}, WIDE),
         Row("infer-784-100-10-b1", partial(inference, ONE), {TORCH: 3, ONNX: 1.3, SKLEARN: 5}),
         Row(
             "infer-784-100-10-b1024",

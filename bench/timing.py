@@ -1,8 +1,8 @@
 """Timing: contenders take turns in short blocks, so that all see the same machine.
 
 A turn is a pause (the workers of the library before spin for some milliseconds after their last
-work, and would take the processors from the next), a few untimed runs, and a block of timed runs. The figure of a contender is the
-median of its blocks' means.
+work, and would take the processors from the next), a few untimed runs, and a block of timed runs.
+The figure of a contender is the median of its blocks' means.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-BLOCK_SECONDS = 0.025
-WARM_SECONDS = 0.004
+BLOCK_SECONDS = 0.15
+WARM_SECONDS = 0.06
 # OpenBLAS (in scikit-learn and NumPy) lets its workers spin for 2**26 cycles, some 25 ms.
 PAUSE_SECONDS = 0.04
 FEWEST_BLOCKS = 5

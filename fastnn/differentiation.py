@@ -14,6 +14,7 @@ from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.execution import as_array, input_spec, layer_names, working_dtype
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import ensure_gradients
+from fastnn.random import new_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +58,7 @@ def vjp(module: Module, *inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
     )
     lowered, graph = compiled.lowered, compiled.lowered.graph
     program = lowered.program
+    program.seed(new_seed() if compiled.is_random else 0)
     program.load(0, *arrays)
     program.forward()
     results = [lowered.view(output).copy() for output in graph.outputs]

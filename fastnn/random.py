@@ -31,6 +31,11 @@ def manual_seed(seed: int) -> None:
     _Source.generator = np.random.default_rng(seed)
 
 
+def new_seed() -> int:
+    """A seed for the masks of a program, drawn from `generator`."""
+    return int(generator().integers(2**63))
+
+
 def generator() -> np.random.Generator:
     """The generator that everything of the process draws from."""
     if _Source.generator is None:

@@ -26,6 +26,11 @@ class CompiledFunction:
     capacity: int
     threads: int
 
+    @property
+    def is_random(self) -> bool:
+        """Whether a run draws random numbers."""
+        return self.lowered.is_random
+
     def is_stale(self) -> bool:
         """Whether more threads are asked for than the workspace was planned for."""
         return get_threads() > self.threads

@@ -161,17 +161,15 @@ def own_results(graph: Graph) -> Graph:
     """
     taken: set[Value] = set()
 
-    def own(value: Value) -> Value:
+    def own(value: Value, forward: bool) -> Value:
         producer = value.producer
         if value in taken or producer is None or producer.operator.is_view:
-            return append_copy(graph, value, value in forward_values)
+            return append_copy(graph, value, forward)
         taken.add(value)
         return value
 
-    forward_values = {v for node in graph.nodes[: graph.forward_count] for v in node.outputs}
-    forward_values.update(graph.inputs)
-    graph.outputs = [own(value) for value in graph.outputs]
-    graph.gradients = {key: own(value) for key, value in graph.gradients.items()}
+    graph.outputs = [own(value, True) for value in graph.outputs]
+    graph.gradients = {key: own(value, False) for key, value in graph.gradients.items()}
     return graph
 
 

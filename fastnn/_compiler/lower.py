@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
 from fastnn._compiler.memory import MemoryPlan, plan_memory
-from fastnn._compiler.operators.base import Call, Size
+from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
 from fastnn._core.dispatch import kernels
 from fastnn._core.program import (
     ABSENT,
@@ -22,7 +22,6 @@ from fastnn._core.program import (
     aligned_zeros,
 )
 
-ITEMSIZES = {"float32": 4, "float64": 8, "int64": 8}
 LABEL_OPERATORS = ("cross_entropy", "multi_margin")
 
 
@@ -50,6 +49,7 @@ class LoweredGraph:
     externals: dict[Value, int]
     step_nodes: list[Node]
     workspace_bytes: int
+    is_random: bool
 
     def view(self, value: Value) -> np.ndarray:
         """A value's memory in the arena, at the current batch: overwritten by the next run."""
@@ -132,7 +132,8 @@ def lower(
         least = node.operator.least_batch(node)
         if least > 1:
             program.require_batch(least, f"layer {node.layer!r} ({node.operator.name}) in training")
-    return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace)
+    is_random = any(node.operator.name == "dropout" for node in nodes)
+    return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace, is_random)
 
 
 def segments(graph: Graph, nodes: list[Node]) -> tuple[int, int, int]:

@@ -86,9 +86,11 @@ cdef void gather_rows(char* rows, const char* source, const int64_t* indices, Py
                       Py_ssize_t row_bytes, int threads) noexcept nogil:
     """rows[i] = source[indices[i]]"""
     cdef Py_ssize_t i
-    if count * row_bytes < GATHER_WORTH_BYTES:
-        threads = 1
-    for i in prange(count, schedule="static", num_threads=threads, use_threads_if=threads > 1):
+    if count * row_bytes < GATHER_WORTH_BYTES or threads == 1:
+        for i in range(count):
+            memcpy(rows + i * row_bytes, source + indices[i] * row_bytes, row_bytes)
+        return
+    for i in prange(count, schedule="static", num_threads=threads):
         memcpy(rows + i * row_bytes, source + indices[i] * row_bytes, row_bytes)
 
 

@@ -11,6 +11,7 @@ from fastnn._compiler import CompiledFunction, compile_function
 from fastnn._compiler.graph import Spec
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.parameter import LayoutVersion, Parameter
+from fastnn.random import new_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +38,8 @@ class ProgramCache:
         compiled = self.programs.get(key)
         if compiled is None or len(arrays[0]) > compiled.capacity or compiled.is_stale():
             compiled = self.programs[key] = compile_module(module, inputs, arrays)
+        if compiled.is_random:
+            compiled.lowered.program.seed(new_seed())
         results = compiled.lowered.program.infer(*arrays)
         if compiled.is_single:
             return results[0]
@@ -115,4 +118,5 @@ def working_dtype(module: Module, arrays: Sequence[NDArray]) -> np.dtype:
     """The parameters' dtype; without parameters float64 if the first input is, else float32."""
     for parameter in module.parameters():
         return parameter.dtype
-    return arrays[0].dtype if arrays[0].dtype == np.float64 else np.dtype(np.float32)
+    is_double = arrays[0].dtype.char == "d"  # in either byte order
+    return np.dtype(np.float64 if is_double else np.float32)

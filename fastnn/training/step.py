@@ -14,7 +14,7 @@ from fastnn.nn.execution import as_array, input_spec, layer_names, state_of, wor
 from fastnn.nn.module import Module, StructureVersion
 from fastnn.nn.parameter import LayoutVersion, Parameter, ensure_gradients
 from fastnn.optim.optimizer import Optimizer
-from fastnn.random import generator
+from fastnn.random import new_seed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -87,7 +87,7 @@ class TrainingStep:
         self._current: CompiledFunction | None = None
         self._options: list[tuple[Any, ...]] = []
         self._phase = "new"
-        self._seed = int(generator().integers(2**63))
+        self._seed = new_seed()
 
     # -- compiling ------------------------------------------------------------------------------
 

@@ -12,10 +12,13 @@ from fastnn._compiler.graph import Node, Spec, Value
 FLOPS_PER_NANOSECOND = 80.0
 ELEMENTS_PER_NANOSECOND = 8.0
 EXPONENTIALS_PER_NANOSECOND = 1.3
+BYTES_PER_NANOSECOND = 60.0
 
 # A thread's copy of a panel of a matrix product: DEPTH_BLOCK rows (kernels/matmul.pxd) of four
 # vectors of 64 bytes at the most.
-PANEL_WORKSPACE_BYTES = 512 * 4 * 64
+PANEL_WORKSPACE_BYTES = 1024 * 4 * 64
+
+ITEMSIZES = {"float32": 4, "float64": 8, "int64": 8}
 
 REDUCTIONS = {"mean": 0, "sum": 1, "none": 2}
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fastnn._compiler.activations import KINDS
 from fastnn._compiler.operators.base import (
+    BYTES_PER_NANOSECOND,
     FLOPS_PER_NANOSECOND,
+    ITEMSIZES,
     PANEL_WORKSPACE_BYTES,
     Call,
     Operator,
@@ -121,5 +123,6 @@ def activation_of(node):
 
 
 def product_time(x, weight):
-    """Estimated nanoseconds of a product with x's rows and the weight's size."""
-    return rows(x) * (2 * weight.size / FLOPS_PER_NANOSECOND)
+    """Estimated nanoseconds of a product with x's rows: reading the weight, and computing."""
+    reading = weight.size * ITEMSIZES[x.dtype] / BYTES_PER_NANOSECOND
+    return rows(x) * (2 * weight.size / FLOPS_PER_NANOSECOND) + reading

@@ -9,36 +9,98 @@ from cython.parallel cimport prange, threadid
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.kernels.matmul cimport panel_bounds, panel_count, product_block
-from fastnn._core.simd cimport LANES, TILE_ROWS, real, v_load, v_load_first, v_set, v_store, v_store_first, vreal
+from fastnn._core.simd cimport (
+    LANES,
+    TILE_ROWS,
+    real,
+    v_load,
+    v_load_first,
+    v_set,
+    v_store,
+    v_store_first,
+    vreal,
+)
 from fastnn._core.step cimport Step, publish
 
 
-cdef void multiply_block(
-    Py_ssize_t panel, Py_ssize_t panels, Py_ssize_t columns, Py_ssize_t rows, Py_ssize_t depth,
-    const real* a, Py_ssize_t a_row, Py_ssize_t a_depth,
-    const real* b, Py_ssize_t b_row, bint b_transposed,
-    real* c, Py_ssize_t c_row, const real* start, real* packed,
-) noexcept nogil:
+cdef enum Epilogue:
+    # What is done to a block of the result while it is in the cache.
+    NOTHING
+    ACTIVATE       # c = f(c)
+    GRADIENT       # c = c f'(.), by the activation's output
+
+cdef struct Product:
+    # c (rows, columns) = a (rows, depth) @ b (depth, columns) + start (columns,), then an epilogue
+    Py_ssize_t rows
+    Py_ssize_t columns
+    Py_ssize_t depth
+    const real* a
+    Py_ssize_t a_row
+    Py_ssize_t a_depth
+    const real* b
+    Py_ssize_t b_row
+    bint b_transposed          # b lies as (columns, depth)
+    real* c
+    const real* start          # or NULL
+    Epilogue epilogue
+    int activation
+    real slope
+    const real* output         # (rows, columns), for GRADIENT
+    Py_ssize_t panels
+    Py_ssize_t blocks
+
+
+cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept nogil:
+    """One panel of one block of rows."""
+    cdef Py_ssize_t panel = task % p.panels
+    cdef Py_ssize_t block = task // p.panels
+    cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
+    cdef Py_ssize_t last_row = block_start(block + 1, p.blocks, p.rows)
+    cdef Py_ssize_t first, vectors, last_lanes, count, at
     # The one place of this module where the tiles are unrolled.
-    product_block(panel, panels, columns, rows, depth, a, a_row, a_depth, b, b_row, b_transposed,
-                  c, c_row, start, packed)
-
-
-cdef inline Py_ssize_t row_blocks(Py_ssize_t rows, Py_ssize_t panels, int threads) noexcept nogil:
-    """Into how many blocks of rows each panel is split, so that every thread has its share.
-
-    A block packs its panel anew, so there are as few as balance the threads.
-    """
-    cdef Py_ssize_t tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
-    if threads == 1 or panels % threads == 0 or panels >= 4 * threads:
-        return 1
-    return min(tiles, threads)
+    product_block(panel, p.panels, p.columns, last_row - row, p.depth,
+                  p.a + row * p.a_row, p.a_row, p.a_depth, p.b, p.b_row, p.b_transposed,
+                  p.c + row * p.columns, p.columns, p.start, packed)
+    if p.epilogue == NOTHING:
+        return
+    panel_bounds(panel, p.panels, p.columns, &first, &vectors, &last_lanes)
+    count = (vectors - 1) * LANES + last_lanes
+    while row < last_row:
+        at = row * p.columns + first
+        if p.epilogue == ACTIVATE:
+            activation_forward_row(p.activation, p.c + at, p.c + at, count, p.slope)
+        else:
+            activation_backward_row(p.activation, p.c + at, p.c + at, p.output + at, count,
+                                    p.slope)
+        row += 1
 
 
 cdef inline Py_ssize_t block_start(Py_ssize_t block, Py_ssize_t blocks, Py_ssize_t rows) noexcept nogil:
     """Blocks end at whole tiles, so that all but the last are made of full ones."""
     cdef Py_ssize_t tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
     return min(rows, block * tiles // blocks * TILE_ROWS)
+
+
+cdef void multiply(
+    Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
+) noexcept nogil:
+    """All panels and blocks, by one thread or by the team.
+
+    A block packs its panel anew, so there are as few blocks of rows as balance the threads.
+    """
+    cdef Py_ssize_t tiles = (p.rows + TILE_ROWS - 1) // TILE_ROWS
+    cdef Py_ssize_t task
+    p.panels = panel_count(p.columns)
+    p.blocks = 1
+    if threads == 1:
+        # Not even a region of one thread: it would cost as much as a small product.
+        for task in range(p.panels):
+            product_task(p, task, <real*>workspace)
+        return
+    if p.panels % threads != 0 and p.panels < 4 * threads:
+        p.blocks = min(tiles, threads)
+    for task in prange(p.panels * p.blocks, schedule="static", num_threads=threads):
+        product_task(p, task, <real*>(workspace + threadid() * workspace_per_thread))
 
 
 cdef void linear_forward(
@@ -51,33 +113,14 @@ cdef void linear_forward(
     char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """y = f(x weight + bias)"""
-    cdef Py_ssize_t panels = panel_count(columns)
-    cdef Py_ssize_t blocks = row_blocks(rows, panels, threads)
-    cdef Py_ssize_t task, panel, block, first_row, last_row
-    for task in prange(panels * blocks, schedule="static", num_threads=threads,
-                       use_threads_if=threads > 1):
-        panel = task % panels
-        block = task // panels
-        first_row = block_start(block, blocks, rows)
-        last_row = block_start(block + 1, blocks, rows)
-        multiply_block(panel, panels, columns, last_row - first_row, depth,
-                       x + first_row * depth, depth, 1, weight, columns, False,
-                       y + first_row * columns, columns, bias,
-                       <real*>(workspace + threadid() * workspace_per_thread))
-        if activation:
-            activate_block(y, first_row, last_row, panel, panels, columns, activation, slope)
-
-
-cdef void activate_block(
-    real* y, Py_ssize_t first_row, Py_ssize_t last_row,
-    Py_ssize_t panel, Py_ssize_t panels, Py_ssize_t columns, int activation, real slope,
-) noexcept nogil:
-    cdef Py_ssize_t row, first, vectors, last_lanes, count
-    panel_bounds(panel, panels, columns, &first, &vectors, &last_lanes)
-    count = (vectors - 1) * LANES + last_lanes
-    for row in range(first_row, last_row):
-        activation_forward_row(activation, y + row * columns + first, y + row * columns + first,
-                               count, slope)
+    cdef Product p
+    p.rows, p.columns, p.depth = rows, columns, depth
+    p.a, p.a_row, p.a_depth = x, depth, 1
+    p.b, p.b_row, p.b_transposed = weight, columns, False
+    p.c, p.start = y, bias
+    p.epilogue = ACTIVATE if activation else NOTHING
+    p.activation, p.slope, p.output = activation, slope, NULL
+    multiply(&p, workspace, workspace_per_thread, threads)
 
 
 cdef void linear_backward_input(
@@ -90,33 +133,14 @@ cdef void linear_backward_input(
     char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """dx = dy weight^T, times the derivative of the activation that made x"""
-    cdef Py_ssize_t panels = panel_count(depth)
-    cdef Py_ssize_t blocks = row_blocks(rows, panels, threads)
-    cdef Py_ssize_t task, panel, block, first_row, last_row
-    for task in prange(panels * blocks, schedule="static", num_threads=threads,
-                       use_threads_if=threads > 1):
-        panel = task % panels
-        block = task // panels
-        first_row = block_start(block, blocks, rows)
-        last_row = block_start(block + 1, blocks, rows)
-        multiply_block(panel, panels, depth, last_row - first_row, columns,
-                       dy + first_row * columns, columns, 1, weight, columns, True,
-                       dx + first_row * depth, depth, NULL,
-                       <real*>(workspace + threadid() * workspace_per_thread))
-        if activation:
-            gradient_block(dx, x, first_row, last_row, panel, panels, depth, activation, slope)
-
-
-cdef void gradient_block(
-    real* dx, const real* x, Py_ssize_t first_row, Py_ssize_t last_row,
-    Py_ssize_t panel, Py_ssize_t panels, Py_ssize_t columns, int activation, real slope,
-) noexcept nogil:
-    cdef Py_ssize_t row, first, vectors, last_lanes, count, at
-    panel_bounds(panel, panels, columns, &first, &vectors, &last_lanes)
-    count = (vectors - 1) * LANES + last_lanes
-    for row in range(first_row, last_row):
-        at = row * columns + first
-        activation_backward_row(activation, dx + at, dx + at, x + at, count, slope)
+    cdef Product p
+    p.rows, p.columns, p.depth = rows, depth, columns
+    p.a, p.a_row, p.a_depth = dy, columns, 1
+    p.b, p.b_row, p.b_transposed = weight, columns, True
+    p.c, p.start = dx, NULL
+    p.epilogue = GRADIENT if activation else NOTHING
+    p.activation, p.slope, p.output = activation, slope, x
+    multiply(&p, workspace, workspace_per_thread, threads)
 
 
 cdef void sum_rows(
@@ -149,19 +173,13 @@ cdef void linear_backward_parameters(
     char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """dweight = x^T dy, dbias = the sum of dy over its rows"""
-    cdef Py_ssize_t panels = panel_count(columns)
-    cdef Py_ssize_t blocks = row_blocks(depth, panels, threads)
-    cdef Py_ssize_t task, panel, block, first_row, last_row
-    for task in prange(panels * blocks, schedule="static", num_threads=threads,
-                       use_threads_if=threads > 1):
-        panel = task % panels
-        block = task // panels
-        first_row = block_start(block, blocks, depth)
-        last_row = block_start(block + 1, blocks, depth)
-        multiply_block(panel, panels, columns, last_row - first_row, rows,
-                       x + first_row, 1, depth, dy, columns, False,
-                       dweight + first_row * columns, columns, NULL,
-                       <real*>(workspace + threadid() * workspace_per_thread))
+    cdef Product p
+    p.rows, p.columns, p.depth = depth, columns, rows
+    p.a, p.a_row, p.a_depth = x, 1, depth
+    p.b, p.b_row, p.b_transposed = dy, columns, False
+    p.c, p.start = dweight, NULL
+    p.epilogue, p.activation, p.slope, p.output = NOTHING, 0, 0, NULL
+    multiply(&p, workspace, workspace_per_thread, threads)
     if dbias != NULL:
         sum_rows(dbias, dy, rows, columns)
 

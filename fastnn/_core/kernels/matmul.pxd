@@ -33,8 +33,8 @@ from fastnn._core.simd cimport (
 from libc.string cimport memcpy
 
 cdef enum:
-    # 1.5 KB of each row of A and 72 KB of a panel of B: the first stays in L1, the second in L2.
-    DEPTH_BLOCK = 512
+    # 4 KB of each row of A and 192 KB of a panel of B: the first stays in L1, the second in L2.
+    DEPTH_BLOCK = 1024
     # Below this many rows a panel is read in place: copying it would cost more than it saves.
     ROWS_WORTH_PACKING = 32
 

@@ -1,0 +1,1 @@
+"""The asv suite: fastnn against its own past."""
