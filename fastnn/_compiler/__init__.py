@@ -6,6 +6,7 @@
 ============== ====================================================================================
 trace.py       runs `forward` once on values that know their shape and dtype, and records it
 graph.py       Graph, Node, Value: the record. The batch axis is in no shape; a graph serves any
+layout.py      images channels-last inside, and the conversions where layouts meet
 operators/     for each operator its shape rule, its backward rule and the kernel it asks for
 autodiff.py    appends backward nodes, following the backward rules in reverse
 fuse.py        rewrites: an activation into the layer before it, dead nodes out, results into

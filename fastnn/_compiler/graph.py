@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from fastnn._compiler.layout import PLAIN, arrange, seen_shape
+
 LABEL_DTYPE = "int64"
 
 
@@ -15,12 +17,13 @@ class Spec:
     """What a shape rule says of an output.
 
     `shape` is that of one example where `batched` (the batch axis is never part of it, so that a
-    graph serves any batch), else of the whole.
+    graph serves any batch), else of the whole; in memory's order, which `layout` tells.
     """
 
     shape: tuple[int, ...]
     dtype: str
     batched: bool = True
+    layout: str = PLAIN
 
 
 class Value:
@@ -28,19 +31,29 @@ class Value:
 
     Attributes
     ----------
-    shape, dtype, batched : as in `Spec`
+    shape, dtype, batched, layout : as in `Spec`
     producer : the Node that computes it, or None
     source : what it is where nothing computes it: an `Input`, a Parameter, a Buffer
-    layout : "plain" (row-major in the order of `shape`), or what a layout pass assigns
+    converted : the same images in the other layout, where they were asked for (layout.py)
     """
 
-    __slots__ = ("batched", "dtype", "graph", "layout", "producer", "shape", "source")
+    __slots__ = (
+        "batched",
+        "converted",
+        "dtype",
+        "graph",
+        "layout",
+        "producer",
+        "shape",
+        "source",
+    )
 
     def __init__(self, graph: Graph, spec: Spec, producer: Node | None = None, source: Any = None):
         self.graph = graph
         self.shape, self.dtype, self.batched = spec.shape, spec.dtype, spec.batched
+        self.layout = spec.layout
         self.producer, self.source = producer, source
-        self.layout = "plain"
+        self.converted: Value | None = None
 
     @property
     def size(self) -> int:
@@ -58,7 +71,7 @@ class Value:
         return self.size // self.columns
 
     def __repr__(self) -> str:
-        axes = (["batch"] if self.batched else []) + [str(n) for n in self.shape]
+        axes = (["batch"] if self.batched else []) + [str(n) for n in seen_shape(self)]
         return f"Value({', '.join(axes)}; {self.dtype})"
 
     def __add__(self, other):
@@ -171,14 +184,19 @@ class Graph:
         return list(self._sources.values())
 
     def record(self, name: str, inputs: Iterable[Value | None], **attributes) -> list[Value]:
-        """Appends a node; its operator's shape rule checks the inputs and gives the outputs."""
-        node = self.make_node(name, inputs, **attributes)
+        """Appends a node; its operator's shape rule checks the inputs and gives the outputs.
+
+        Images are converted first to the layout that the operator asks for.
+        """
+        from fastnn._compiler.operators import OPERATORS  # the table is made of Graph's users
+
+        node = self.make_node(name, arrange(self, OPERATORS[name], inputs), **attributes)
         self.nodes.append(node)
         return node.outputs
 
     def make_node(self, name: str, inputs: Iterable[Value | None], **attributes) -> Node:
         """A node that is not appended yet, for passes that insert it elsewhere."""
-        from fastnn._compiler.operators import OPERATORS  # the table is made of Graph's users
+        from fastnn._compiler.operators import OPERATORS
 
         operator = OPERATORS[name]
         node = Node(operator, inputs, attributes, self.layer)

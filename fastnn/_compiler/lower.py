@@ -36,6 +36,7 @@ class LoweredStep:
     scalars: list[float]
     nanoseconds: Size
     workspace_per_thread: int
+    shared_workspace: int
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,14 @@ def lower(
             [Size(int(size.per_example), int(size.constant)) for size in sizes],
             call.scalars,
             call.nanoseconds,
-            workspace_bytes(call, capacity),
+            workspace_bytes(call.workspace_per_thread, capacity),
+            workspace_bytes(call.shared_workspace, capacity),
         )
 
     steps = [step(call) for _, call in calls]
-    workspace = max((s.workspace_per_thread for s in steps), default=0) * threads
+    workspace = max(
+        (s.workspace_per_thread * threads + s.shared_workspace for s in steps), default=0
+    )
     program = Program(
         steps,
         segments(graph, [node for node, _ in calls]),
@@ -149,9 +153,8 @@ def segments(graph: Graph, nodes: list[Node]) -> tuple[int, int, int]:
 UPDATES = {"sgd_update", "count_step", "squared_norm", "clip_factor"}
 
 
-def workspace_bytes(call: Call, capacity: int) -> int:
-    """A thread's workspace in whole cache lines."""
-    wanted = call.workspace_per_thread
+def workspace_bytes(wanted: Size | int, capacity: int) -> int:
+    """A workspace in whole cache lines."""
     count = wanted.at(capacity) if isinstance(wanted, Size) else wanted
     return -(-int(count) // 64) * 64
 

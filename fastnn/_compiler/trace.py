@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastnn._compiler.graph import Graph, Spec, Value
+from fastnn._compiler.layout import PLAIN, in_layout, is_image
 
 
 def trace(
@@ -39,6 +40,9 @@ def trace(
                 f"forward returned {type(value).__name__}, expected traced values: compute with "
                 "fastnn.nn modules and fastnn.nn.functional"
             )
+    graph.outputs = [
+        in_layout(graph, value, PLAIN) if is_image(value) else value for value in graph.outputs
+    ]
     graph.forward_count = len(graph.nodes)
     return graph, result
 

@@ -276,6 +276,7 @@ cdef class Program:
         plan.nanoseconds = lowered.nanoseconds.constant
         step.workspace = <char*><size_t>self.workspace.ctypes.data
         step.workspace_per_thread = lowered.workspace_per_thread
+        step.shared_workspace = step.workspace + self.max_threads * step.workspace_per_thread
         step.random_key = &self.random_key
         return 0
 

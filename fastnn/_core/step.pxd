@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 
 cdef enum:
     MAX_DATA = 12
-    MAX_SIZES = 10
+    MAX_SIZES = 20
     MAX_SCALARS = 8
 
 cdef struct Step
@@ -20,6 +20,7 @@ cdef struct Step:
     double scalar[MAX_SCALARS]
     char* workspace               # `threads` pieces of `workspace_per_thread` bytes
     Py_ssize_t workspace_per_thread
+    char* shared_workspace        # one piece for the whole team, behind those of the threads
     int threads                   # 1, or the whole team: the program decides by the work there is
     const uint64_t* random_key    # changes with each run of a training program
 

@@ -68,6 +68,7 @@ class PReLU(Operator):
     """y = x where x > 0, else slope * x; inputs x, slope (1,) or (channels,)."""
 
     name = "prelu"
+    layout = "channels"
     kernels = "prelu"
 
     def infer(self, node):
@@ -100,6 +101,7 @@ class PReLUBackward(Operator):
     """dx, dslope; inputs dy, x, slope."""
 
     name = "prelu_backward"
+    layout = "channels"
     in_place = ((0, 0),)
 
     def infer(self, node):
@@ -125,6 +127,7 @@ class LearnedELU(PReLU):
     """y = x where x > 0, else alpha (exp(x) - 1); inputs x, alpha (1,)."""
 
     name = "elu"
+    layout = "any"
 
     def infer(self, node):
         x, alpha = node.inputs
@@ -136,12 +139,14 @@ class LearnedELUBackward(PReLUBackward):
     """dx, dalpha; inputs dy, x, alpha."""
 
     name = "elu_backward"
+    layout = "any"
 
 
 class Softmax(Operator):
     """y = exp(x) / sum exp(x) over the last axis, or its logarithm (attribute `log`)."""
 
     name = "softmax"
+    layout = "plain"
     in_place = ((0, 0),)
 
     def infer(self, node):
@@ -162,6 +167,7 @@ class SoftmaxBackward(Operator):
     """dx = y (dy - sum dy y), or dy - exp(y) sum dy; inputs dy, y."""
 
     name = "softmax_backward"
+    layout = "plain"
 
     def infer(self, node):
         return [same(node.inputs[0])]

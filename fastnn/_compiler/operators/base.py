@@ -66,6 +66,7 @@ class Call:
     scalars: list[float] = field(default_factory=list)
     nanoseconds: Size = Size()
     workspace_per_thread: int | Size = 0
+    shared_workspace: int | Size = 0
 
 
 class Operator:
@@ -79,6 +80,7 @@ class Operator:
     reads_beyond : inputs of which a kernel reads (never uses) a vector beyond the end, which must
         therefore not lie in memory of the caller's
     updates_state : has an effect besides its outputs, and is kept even if they are not used
+    layout : how it wants images to lie: "any", "channels" or "plain" (fastnn/_compiler/layout.py)
     """
 
     name = ""
@@ -86,6 +88,7 @@ class Operator:
     is_view = False
     reads_beyond: tuple[int, ...] = ()
     updates_state = False
+    layout = "any"
 
     def infer(self, node: Node) -> list[Spec]:
         """The outputs' shapes; ValueError where the inputs don't fit."""
@@ -110,7 +113,12 @@ class Operator:
 
 def same(value: Value, **changes: Any) -> Spec:
     """The spec of a value, perhaps with changes."""
-    spec = {"shape": value.shape, "dtype": value.dtype, "batched": value.batched}
+    spec = {
+        "shape": value.shape,
+        "dtype": value.dtype,
+        "batched": value.batched,
+        "layout": value.layout,
+    }
     return Spec(**(spec | changes))
 
 

@@ -24,6 +24,7 @@ class Linear(Operator):
     """
 
     name = "linear"
+    layout = "plain"
 
     def infer(self, node):
         x, weight, bias = node.inputs
@@ -73,6 +74,7 @@ class LinearBackwardInput(Operator):
     """
 
     name = "linear_backward_input"
+    layout = "plain"
 
     def infer(self, node):
         return [same(node.inputs[2])]
@@ -96,6 +98,7 @@ class LinearBackwardParameters(Operator):
     """dweight = x^T @ dy, dbias = the sum of dy over its rows; inputs x, dy, weight, bias."""
 
     name = "linear_backward_parameters"
+    layout = "plain"
     reads_beyond = (1,)
 
     def infer(self, node):

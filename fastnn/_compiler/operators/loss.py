@@ -62,6 +62,7 @@ class CrossEntropy(LabelLoss):
     """
 
     name = "cross_entropy"
+    layout = "plain"
 
     def saved(self, scores):
         return [same(scores)]
@@ -105,6 +106,7 @@ class CrossEntropyBackward(Operator):
     """dlogits; inputs upstream gradient, probabilities, statistics, labels, class weight."""
 
     name = "cross_entropy_backward"
+    layout = "plain"
 
     def infer(self, node):
         return [same(node.inputs[1])]
@@ -135,6 +137,7 @@ class MultiMargin(LabelLoss):
     """
 
     name = "multi_margin"
+    layout = "plain"
 
     def saved(self, scores):
         return []
@@ -163,6 +166,7 @@ class MultiMarginBackward(Operator):
     """dscores; inputs upstream gradient, scores, labels, class weight."""
 
     name = "multi_margin_backward"
+    layout = "plain"
 
     def infer(self, node):
         return [same(node.inputs[1])]
@@ -278,9 +282,11 @@ class BinaryCrossEntropy(ElementLoss):
     """-(t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))); inputs x, target, weight, pos_weight."""
 
     name = "binary_cross_entropy"
+    layout = "plain"
 
 
 class BinaryCrossEntropyBackward(ElementLossBackward):
     """sigmoid(x) - t"""
 
     name = "binary_cross_entropy_backward"
+    layout = "plain"

@@ -31,6 +31,7 @@ class BatchNorm(Operator):
     """
 
     name = "batchnorm"
+    layout = "channels"
     updates_state = True
 
     def infer(self, node):
@@ -99,6 +100,7 @@ class BatchNormBackward(Operator):
     """
 
     name = "batchnorm_backward"
+    layout = "channels"
     in_place = ((0, 0),)
 
     def infer(self, node):

@@ -89,6 +89,7 @@ class Reshape(Operator):
 
     name = "reshape"
     is_view = True
+    layout = "plain"
 
     def infer(self, node):
         x = node.inputs[0]
@@ -114,6 +115,7 @@ class Concatenate(Operator):
     """y (..., sum of widths) = the inputs beside each other along the last axis."""
 
     name = "concatenate"
+    layout = "channels"
 
     def infer(self, node):
         first, *others = node.inputs
@@ -149,6 +151,7 @@ class Slice(Operator):
     """y (..., width) = x[..., offset:offset + width]."""
 
     name = "slice"
+    layout = "channels"
 
     def infer(self, node):
         x = node.inputs[0]
@@ -179,6 +182,7 @@ class Unslice(Operator):
     """y (..., columns) = x at columns `offset` to `offset + width`, zero elsewhere."""
 
     name = "unslice"
+    layout = "channels"
 
     def infer(self, node):
         x = node.inputs[0]
@@ -197,6 +201,7 @@ class Maxout(Operator):
     """y (..., units) = the largest of `pieces` pieces; x (..., pieces * units), piece by piece."""
 
     name = "maxout"
+    layout = "channels"
 
     def infer(self, node):
         x, pieces = node.inputs[0], node.attributes["pieces"]
@@ -227,6 +232,7 @@ class MaxoutBackward(Operator):
     """dx: dy at the piece that won, zero at the others; inputs dy, winner."""
 
     name = "maxout_backward"
+    layout = "channels"
 
     def infer(self, node):
         dy = node.inputs[0]

@@ -1,0 +1,78 @@
+"""Conversions between images as users see them and channels-last ones (fastnn/_compiler/layout.py)."""
+
+from __future__ import annotations
+
+from fastnn._compiler.layout import CHANNELS_LAST, PLAIN
+from fastnn._compiler.operators.base import (
+    BATCH,
+    ELEMENTS_PER_NANOSECOND,
+    Call,
+    Operator,
+    elements,
+    same,
+)
+
+
+class ToChannelsLast(Operator):
+    """(channels, height, width) to (height, width, channels)."""
+
+    name = "to_channels_last"
+    layout = "as it is"
+    opposite = "to_plain"
+
+    def infer(self, node):
+        (x,) = node.inputs
+        channels, height, width = x.shape
+        return [same(x, shape=(height, width, channels), layout=CHANNELS_LAST)]
+
+    def backward(self, node, gradients):
+        return [gradients[0].graph.record(self.opposite, gradients)[0]]
+
+    def lower(self, node):
+        (y,), (x,) = node.outputs, node.inputs
+        channels, pixels = (x.shape[0], x.shape[1] * x.shape[2])
+        return [transpose_images(y, x, channels, pixels)]
+
+    def flops(self, node):
+        return 0
+
+
+class ToPlain(ToChannelsLast):
+    """(height, width, channels) to (channels, height, width)."""
+
+    name = "to_plain"
+    opposite = "to_channels_last"
+
+    def infer(self, node):
+        (x,) = node.inputs
+        height, width, channels = x.shape
+        return [same(x, shape=(channels, height, width), layout=PLAIN)]
+
+    def lower(self, node):
+        (y,), (x,) = node.outputs, node.inputs
+        return [transpose_images(y, x, x.rows, x.columns)]
+
+
+class Relabel(ToChannelsLast):
+    """Either of both where there is nothing to move: one channel, or one pixel."""
+
+    name = "relabel"
+    is_view = True
+    opposite = "relabel"
+
+    def infer(self, node):
+        (x,) = node.inputs
+        opposite = OTHER_WAY[x.layout]
+        return opposite.infer(node)
+
+    def lower(self, node):
+        return []
+
+
+OTHER_WAY = {PLAIN: ToChannelsLast(), CHANNELS_LAST: ToPlain()}
+
+
+def transpose_images(y, x, rows, columns):
+    """Each image, taken for a matrix (rows, columns), transposed."""
+    time = elements(x) * (2 / ELEMENTS_PER_NANOSECOND)
+    return Call("transpose_images", [y, x], [BATCH, rows, columns], [], time)
