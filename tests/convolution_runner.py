@@ -7,11 +7,12 @@ from kernel_runner import aligned, kernel_program
 
 from fastnn._compiler.activations import KINDS
 from fastnn._compiler.convolution.algorithm import BACKWARD_INPUT, BACKWARD_PARAMETERS, FORWARD
+from fastnn._compiler.convolution.direct import Direct
 from fastnn._compiler.convolution.im2col import Im2col
 from fastnn._compiler.operators.base import Size
 from fastnn._core.program import aligned_empty
 
-ALGORITHMS = {algorithm.name: algorithm for algorithm in (Im2col(),)}
+ALGORITHMS = {algorithm.name: algorithm for algorithm in (Im2col(), Direct())}
 # Elements behind an output that no kernel may touch.
 GUARD = 32
 UNTOUCHED = 12345.0
