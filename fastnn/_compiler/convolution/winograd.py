@@ -18,17 +18,18 @@ BLOCK_BYTES = 524288
 BLOCK_TILES = 24
 MOST_BLOCK_TILES = 96
 TEAM_TILES = 96
-CHUNK_BYTES = 400000
-CHUNKS = 8
+GRADIENT_BLOCK_BYTES = 8388608
+SUMS_BYTES = 25165824
+MOST_CHUNKS = 8
 
 
 def whole_units(channels: int) -> int:
     return -(-channels // UNIT) * UNIT
 
 
-def block_tiles(wide: int, itemsize: int) -> int:
-    """Tiles of a block, whose planes fit the second-level cache."""
-    tiles = BLOCK_BYTES // (PRODUCTS * wide * itemsize) // BLOCK_TILES * BLOCK_TILES
+def block_tiles(bytes_of_block: int, bytes_of_tile: int) -> int:
+    """Tiles of a block whose planes fit a cache."""
+    tiles = bytes_of_block // bytes_of_tile // BLOCK_TILES * BLOCK_TILES
     return min(max(tiles, BLOCK_TILES), MOST_BLOCK_TILES)
 
 
@@ -55,28 +56,19 @@ class Winograd(Algorithm):
     def workspace(self, geometry: Geometry, direction: str, itemsize: int) -> Workspace:
         channels, filters = whole_units(geometry.channels), whole_units(geometry.filters)
         wide = max(channels, filters)
-        tiles = block_tiles(wide, itemsize)
         if direction != BACKWARD_PARAMETERS:
+            tiles = block_tiles(BLOCK_BYTES, PRODUCTS * wide * itemsize)
             return Workspace(
                 per_thread=itemsize * (wide + (PRODUCTS + 1) * (tiles * wide + UNIT)),
                 shared=itemsize * (wide + 2 * PRODUCTS * (TEAM_TILES * wide + UNIT)),
             )
-        chunk = PRODUCTS * self._weight_plane(geometry.channels, geometry.filters) + filters
-        # Small sums: one set for each chunk of the tiles. Large ones: one, and the team's planes.
-        shared = CHUNKS * chunk
-        if chunk * itemsize > CHUNK_BYTES:
-            shared = chunk
-        shared = max(shared, chunk + self._gradient_planes(channels, filters, TEAM_TILES))
-        return Workspace(
-            per_thread=itemsize * self._gradient_planes(channels, filters, tiles),
-            shared=itemsize * shared,
-        )
+        tiles = block_tiles(GRADIENT_BLOCK_BYTES, PRODUCTS * (channels + filters) * itemsize)
+        planes = wide + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)
+        sums = PRODUCTS * self._weight_plane(geometry.channels, geometry.filters) + filters
+        chunks = max(1, min(SUMS_BYTES // (sums * itemsize), MOST_CHUNKS))
+        # The planes of a block are a thread's, or the team's.
+        return Workspace(per_thread=itemsize * planes, shared=itemsize * (chunks * sums + planes))
 
     @staticmethod
     def _weight_plane(channels: int, filters: int) -> int:
         return channels * whole_units(filters) + UNIT
-
-    @staticmethod
-    def _gradient_planes(channels: int, filters: int, tiles: int) -> int:
-        """Elements of the planes of x and of dy, and of a row of zeros."""
-        return max(channels, filters) + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)

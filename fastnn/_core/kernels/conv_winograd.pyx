@@ -7,13 +7,13 @@ A tile of 6 x 6 pixels gives 4 x 4 (or 2 x 2) of the output, so that neighbours 
 worked on in blocks whose planes stay in the second-level cache between the three phases. M's plane
 p is written over V's plane p - 1, which is spent by then: one set of planes, and one plane more.
 
-Threads take blocks; where there are few tiles, or U is larger than the cache, the team takes a block
-together instead, each thread some of the 36 products, so that U passes through the caches once.
+Threads take blocks. Where there are too few, the team shares the tiles, then the 36 products.
 
 The gradient of the input is the convolution of dy with flipped weights, channels and filters
-swapped. The gradient of the weights is the sum over tiles of V^T D, D = A dy A^T, 36 products whose
-depth is the tiles. Small ones are summed in chunks of the tiles, a number that depends on sizes
-alone, and then over the chunks in order; for larger ones the team shares the products.
+swapped. The gradient of the weights is the sum over tiles of V^T D, D = A dy A^T: 36 products whose
+depth is the tiles. They are summed in chunks of the tiles, each by a thread of its own, and the
+chunks are added in order. The number of chunks depends on sizes alone; where the sums are large
+there are few, and with more threads than chunks the team shares a chunk.
 
 The sum of dy over a tile, for dbias, is already in D: its plane of the point (1, 1).
 """
@@ -45,12 +45,16 @@ cdef enum:
     # Numbers that fastnn/_compiler/convolution/winograd.py has too.
     UNIT = 16                  # channels of a plane are rounded up to this, on every instruction set
     BLOCK_BYTES = 524288       # of a block's planes: half of a second-level cache
-    BLOCK_TILES = 24           # a block is a multiple of this, whole register tiles (8 or 6 rows)
+    BLOCK_TILES = 24           # a block is a multiple of this: whole register tiles (8 or 6 rows)
     MOST_BLOCK_TILES = 96
     TEAM_TILES = 96            # of a block that the team shares
-    CHUNK_BYTES = 400000       # of sums of 36 products that a thread holds in its cache
-    CHUNKS = 8                 # of tiles, each with sums of its own
-
+    TEAM_WORTH_TILES = 16      # for each thread: with fewer, U is read too often for what it does
+    # A block of the weights' gradient: sums are read and written once for its tiles, which pays
+    # for planes that only the third-level cache holds.
+    GRADIENT_BLOCK_BYTES = 8388608
+    SUMS_BYTES = 25165824      # of all chunks: they should stay in the third-level cache
+    MOST_CHUNKS = 8
+    TASK_CHANNELS = 48         # of a panel's sums that a thread takes of a block of the team
 
 cdef struct Tiling:
     # A convolution as tiles: `channels` in, `filters` out. Of dx: the other way round.
@@ -70,7 +74,8 @@ cdef struct Tiling:
     Py_ssize_t wide_channels   # rounded up to UNIT
     Py_ssize_t wide_filters
     Py_ssize_t panels          # of filters
-    Py_ssize_t block           # tiles
+    Py_ssize_t block           # tiles, in the forward pass
+    Py_ssize_t gradient_block  # tiles, in the weights' gradient
     Py_ssize_t weight_plane    # elements of a plane of U
 
 
@@ -99,13 +104,27 @@ cdef struct Gradient:
     Py_ssize_t chunk_size      # elements of the sums of a chunk
 
 
+cdef struct GradientPlanes:
+    # 36 planes of V and of D for a block of tiles
+    const real* zeros
+    real* v
+    Py_ssize_t plane_v
+    real* d
+    Py_ssize_t plane_d
+
+
 cdef inline Py_ssize_t whole_units(Py_ssize_t channels) noexcept nogil:
     return (channels + UNIT - 1) // UNIT * UNIT
 
 
+cdef inline Py_ssize_t block_tiles(Py_ssize_t bytes_of_block, Py_ssize_t bytes_of_tile) noexcept nogil:
+    cdef Py_ssize_t tiles = bytes_of_block // bytes_of_tile // BLOCK_TILES * BLOCK_TILES
+    return min(max(tiles, BLOCK_TILES), MOST_BLOCK_TILES)
+
+
 cdef Tiling tiling_of(const Convolution* g, bint of_gradient) noexcept nogil:
     cdef Tiling t
-    cdef Py_ssize_t wide
+    cdef Py_ssize_t bytes_of_tile
     t.taps = <int>g.kernel_height
     t.outputs = 7 - t.taps
     t.height, t.width, t.channels = g.height, g.width, g.channels
@@ -122,9 +141,10 @@ cdef Tiling tiling_of(const Convolution* g, bint of_gradient) noexcept nogil:
     t.wide_filters = whole_units(t.filters)
     t.panels = panel_count(t.filters)
     t.weight_plane = t.channels * t.wide_filters + UNIT
-    wide = max(t.wide_channels, t.wide_filters)
-    t.block = BLOCK_BYTES // (PRODUCTS * wide * <Py_ssize_t>sizeof(real)) // BLOCK_TILES * BLOCK_TILES
-    t.block = min(max(t.block, BLOCK_TILES), MOST_BLOCK_TILES)
+    bytes_of_tile = PRODUCTS * sizeof(real) * max(t.wide_channels, t.wide_filters)
+    t.block = block_tiles(BLOCK_BYTES, bytes_of_tile)
+    bytes_of_tile = PRODUCTS * sizeof(real) * (t.wide_channels + t.wide_filters)
+    t.gradient_block = block_tiles(GRADIENT_BLOCK_BYTES, bytes_of_tile)
     return t
 
 
@@ -330,7 +350,7 @@ cdef void forward(
         for block in range(blocks):
             forward_block(f, block, blocks, <real*>workspace)
         return
-    if team_shares(t, threads):
+    if t.tiles < TEAM_WORTH_TILES * threads:
         blocks = (t.tiles + TEAM_TILES - 1) // TEAM_TILES
         for block in range(blocks):
             forward_team_block(f, block_start(block, blocks, t.tiles),
@@ -339,11 +359,6 @@ cdef void forward(
     blocks = (blocks + threads - 1) // threads * threads
     for block in prange(blocks, schedule="static", num_threads=threads):
         forward_block(f, block, blocks, <real*>(workspace + threadid() * workspace_per_thread))
-
-
-cdef bint team_shares(const Tiling* t, int threads) noexcept nogil:
-    return (t.tiles < BLOCK_TILES * threads
-            or t.weight_plane * PRODUCTS * <Py_ssize_t>sizeof(real) > 8 * BLOCK_BYTES)
 
 
 cdef void conv2d_winograd_forward(
@@ -380,6 +395,19 @@ cdef void conv2d_winograd_backward_input(
 
 # ---- the gradient of the weights ----------------------------------------------------------------
 
+cdef GradientPlanes gradient_planes(const Tiling* t, Py_ssize_t tiles, real* workspace) noexcept nogil:
+    """A row of zeros, V and D of a block in a workspace."""
+    cdef GradientPlanes planes
+    cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
+    planes.plane_v = tiles * t.wide_channels + UNIT
+    planes.plane_d = tiles * t.wide_filters + UNIT
+    planes.zeros = workspace
+    planes.v = workspace + wide
+    planes.d = planes.v + PRODUCTS * planes.plane_v
+    memset(workspace, 0, wide * sizeof(real))
+    return planes
+
+
 cdef void gradient_tiles_in(
     const Tiling* t, real* d, Py_ssize_t plane, const real* dy,
     Py_ssize_t first, Py_ssize_t last, const real* zeros,
@@ -402,106 +430,136 @@ cdef void gradient_tiles_in(
 
 
 cdef void gradient_product(
-    const Gradient* s, real* sums, const real* v, const real* d, Py_ssize_t tiles,
-    Py_ssize_t point, Py_ssize_t panel, bint accumulate,
+    const Tiling* t, real* sums, Py_ssize_t panel, Py_ssize_t first_channel, Py_ssize_t channels,
+    const real* v, const real* d, Py_ssize_t tiles, bint accumulate,
 ) noexcept nogil:
-    """A panel of sums[point] (channels, filters) (+)= v^T (channels, tiles) @ d (tiles, filters)"""
-    cdef const Tiling* t = &s.t
-    cdef Py_ssize_t first, vectors, last_lanes, tile, j
-    cdef real* dbias = sums + PRODUCTS * t.weight_plane
-    cdef vreal total
+    """Some channels of a panel of sums (channels, filters) (+)= v^T (.., tiles) @ d (tiles, filters)"""
+    cdef Py_ssize_t first, vectors, last_lanes
     panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
-    panel_product(vectors, t.channels, tiles, v, 1, t.wide_channels, d + first, t.wide_filters,
-                  sums + point * t.weight_plane + first * t.channels, vectors * LANES,
-                  NULL, accumulate, LANES)
-    if point == POINTS + 1:
-        for j in range(vectors):
-            total = v_set(0)
-            if accumulate:
-                total = v_load(dbias + first + j * LANES)
-            for tile in range(tiles):
-                total += v_load(d + tile * t.wide_filters + first + j * LANES)
-            v_store(dbias + first + j * LANES, total)
+    panel_product(vectors, channels, tiles, v + first_channel, 1, t.wide_channels,
+                  d + first, t.wide_filters, sums, vectors * LANES, NULL, accumulate, LANES)
+
+
+cdef void bias_sums(
+    const Tiling* t, real* dbias, const real* d, Py_ssize_t tiles, bint accumulate,
+) noexcept nogil:
+    """dbias (wide_filters) (+)= the sum over tiles of d (tiles, wide_filters) of the point (1, 1)"""
+    cdef Py_ssize_t first = 0, tile
+    cdef vreal total
+    while first < t.filters:
+        total = v_set(0)
+        if accumulate:
+            total = v_load(dbias + first)
+        for tile in range(tiles):
+            total += v_load(d + tile * t.wide_filters + first)
+        v_store(dbias + first, total)
+        first += LANES
 
 
 cdef void gradient_chunk(const Gradient* s, Py_ssize_t chunk, real* workspace) noexcept nogil:
     """The sums of a chunk of the tiles, block by block, by one thread."""
     cdef const Tiling* t = &s.t
-    cdef Py_ssize_t plane_v = t.block * t.wide_channels + UNIT
-    cdef Py_ssize_t plane_d = t.block * t.wide_filters + UNIT
-    cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
+    cdef GradientPlanes planes = gradient_planes(t, t.gradient_block, workspace)
     cdef real* sums = s.sums + chunk * s.chunk_size
-    cdef real* zeros = workspace
-    cdef real* v = workspace + wide
-    cdef real* d = v + PRODUCTS * plane_v
     cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
-    cdef Py_ssize_t end = block_start(chunk + 1, s.chunks, t.tiles)
-    cdef Py_ssize_t blocks = max(1, (end - begin + t.block - 1) // t.block)
+    cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
+    cdef Py_ssize_t blocks = max(1, (tiles + t.gradient_block - 1) // t.gradient_block)
     cdef Py_ssize_t block, first, last, point, panel
-    memset(zeros, 0, wide * sizeof(real))
     for block in range(blocks):
-        first = begin + block_start(block, blocks, end - begin)
-        last = begin + block_start(block + 1, blocks, end - begin)
-        tiles_in(t, v, plane_v, s.x, first, last, zeros)
-        gradient_tiles_in(t, d, plane_d, s.dy, first, last, zeros)
+        first = begin + block_start(block, blocks, tiles)
+        last = begin + block_start(block + 1, blocks, tiles)
+        tiles_in(t, planes.v, planes.plane_v, s.x, first, last, planes.zeros)
+        gradient_tiles_in(t, planes.d, planes.plane_d, s.dy, first, last, planes.zeros)
         for point in range(PRODUCTS):
             for panel in range(t.panels):
-                gradient_product(s, sums, v + point * plane_v, d + point * plane_d, last - first,
-                                 point, panel, block > 0)
+                gradient_product(t, sums + point * t.weight_plane + panel_start(t, panel), panel,
+                                 0, t.channels, planes.v + point * planes.plane_v,
+                                 planes.d + point * planes.plane_d, last - first, block > 0)
+        bias_sums(t, sums + PRODUCTS * t.weight_plane, planes.d + (POINTS + 1) * planes.plane_d,
+                  last - first, block > 0)
 
 
-cdef void gradient_team_block(
-    const Gradient* s, Py_ssize_t first, Py_ssize_t last, real* workspace, bint accumulate,
-    int threads,
+cdef void gradient_chunk_by_team(
+    const Gradient* s, Py_ssize_t chunk, real* workspace, int threads,
 ) noexcept nogil:
-    """The sums of a block of tiles, shared by the team."""
+    """The same, each block shared by the team."""
     cdef const Tiling* t = &s.t
-    cdef Py_ssize_t plane_v = TEAM_TILES * t.wide_channels + UNIT
-    cdef Py_ssize_t plane_d = TEAM_TILES * t.wide_filters + UNIT
-    cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
-    cdef real* zeros = workspace
-    cdef real* v = workspace + wide
-    cdef real* d = v + PRODUCTS * plane_v
-    cdef Py_ssize_t tile, task
-    memset(zeros, 0, wide * sizeof(real))
-    for tile in prange(first, last, schedule="static", num_threads=threads):
-        tiles_in(t, v + (tile - first) * t.wide_channels, plane_v, s.x, tile, tile + 1, zeros)
-        gradient_tiles_in(t, d + (tile - first) * t.wide_filters, plane_d, s.dy, tile, tile + 1,
-                          zeros)
-    for task in prange(PRODUCTS * t.panels, schedule="static", num_threads=threads):
-        gradient_product(s, s.sums, v + task // t.panels * plane_v, d + task // t.panels * plane_d,
-                         last - first, task // t.panels, task % t.panels, accumulate)
+    cdef GradientPlanes planes = gradient_planes(t, t.gradient_block, workspace)
+    cdef real* sums = s.sums + chunk * s.chunk_size
+    cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
+    cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
+    cdef Py_ssize_t blocks = max(1, (tiles + t.gradient_block - 1) // t.gradient_block)
+    cdef Py_ssize_t pieces = (t.channels + TASK_CHANNELS - 1) // TASK_CHANNELS
+    cdef Py_ssize_t block, first, last, tile, task
+    for block in range(blocks):
+        first = begin + block_start(block, blocks, tiles)
+        last = begin + block_start(block + 1, blocks, tiles)
+        for tile in prange(first, last, schedule="static", num_threads=threads):
+            tiles_in(t, planes.v + (tile - first) * t.wide_channels, planes.plane_v, s.x,
+                     tile, tile + 1, planes.zeros)
+            gradient_tiles_in(t, planes.d + (tile - first) * t.wide_filters, planes.plane_d, s.dy,
+                              tile, tile + 1, planes.zeros)
+        for task in prange(pieces * t.panels, schedule="static", num_threads=threads):
+            gradient_task(s, &planes, sums, last - first, task // t.panels * TASK_CHANNELS,
+                          task % t.panels, block > 0, s.chunks == 1 and block == blocks - 1)
+        bias_sums(t, sums + PRODUCTS * t.weight_plane, planes.d + (POINTS + 1) * planes.plane_d,
+                  last - first, block > 0)
+
+
+cdef void gradient_task(
+    const Gradient* s, const GradientPlanes* planes, real* sums, Py_ssize_t tiles,
+    Py_ssize_t first_channel, Py_ssize_t panel, bint accumulate, bint complete,
+) noexcept nogil:
+    """TASK_CHANNELS of a panel, all points; dweight at once where the sums are complete then."""
+    cdef const Tiling* t = &s.t
+    cdef Py_ssize_t channels = min(TASK_CHANNELS, t.channels - first_channel)
+    cdef Py_ssize_t first, vectors, last_lanes, point, channel
+    panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+    sums += first * t.channels + first_channel * vectors * LANES
+    for point in range(PRODUCTS):
+        gradient_product(t, sums + point * t.weight_plane, panel, first_channel, channels,
+                         planes.v + point * planes.plane_v, planes.d + point * planes.plane_d,
+                         tiles, accumulate)
+    if complete:
+        for channel in range(first_channel, first_channel + channels):
+            gradient_out(s, channel, panel)
+
+
+cdef inline Py_ssize_t panel_start(const Tiling* t, Py_ssize_t panel) noexcept nogil:
+    """Where a panel of (channels, filters) begins."""
+    cdef Py_ssize_t first, vectors, last_lanes
+    panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+    return first * t.channels
 
 
 cdef inline void sums_out(
-    const int taps, const Gradient* s, const Py_ssize_t channel,
+    const int taps, const Gradient* s, const Py_ssize_t channel, const Py_ssize_t panel,
 ) noexcept nogil:
-    """dweight of one channel = G^T (the sum over the chunks) G"""
+    """dweight of one channel and a panel = G^T (the sum over the chunks) G"""
     cdef const Tiling* t = &s.t
     cdef vreal u[36]
-    cdef Py_ssize_t panel, first, vectors, last_lanes, j, lanes, chunk
+    cdef Py_ssize_t first, vectors, last_lanes, j, lanes, chunk
     cdef const real* at
     cdef int point
-    for panel in range(t.panels):
-        panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
-        for j in range(vectors):
-            lanes = last_lanes if j == vectors - 1 else LANES
-            at = s.sums + first * t.channels + (channel * vectors + j) * LANES
+    panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+    for j in range(vectors):
+        lanes = last_lanes if j == vectors - 1 else LANES
+        at = s.sums + first * t.channels + (channel * vectors + j) * LANES
+        for point in range(PRODUCTS):
+            u[point] = v_load(at + point * t.weight_plane)
+        for chunk in range(1, s.chunks):
+            at += s.chunk_size
             for point in range(PRODUCTS):
-                u[point] = v_load(at + point * t.weight_plane)
-            for chunk in range(1, s.chunks):
-                at += s.chunk_size
-                for point in range(PRODUCTS):
-                    u[point] += v_load(at + point * t.weight_plane)
-            weight_gradient_vector(taps, s.dweight + channel * t.filters + first + j * LANES,
-                                   t.channels * t.filters, u, lanes)
+                u[point] += v_load(at + point * t.weight_plane)
+        weight_gradient_vector(taps, s.dweight + channel * t.filters + first + j * LANES,
+                               t.channels * t.filters, u, lanes)
 
 
-cdef void gradient_out(const Gradient* s, Py_ssize_t channel) noexcept nogil:
+cdef void gradient_out(const Gradient* s, Py_ssize_t channel, Py_ssize_t panel) noexcept nogil:
     if s.t.taps == 3:
-        sums_out(3, s, channel)
+        sums_out(3, s, channel, panel)
     else:
-        sums_out(5, s, channel)
+        sums_out(5, s, channel, panel)
 
 
 cdef void bias_out(const Gradient* s) noexcept nogil:
@@ -529,31 +587,27 @@ cdef void conv2d_winograd_backward_parameters(
     """dweight = the sum over tiles of G^T ((B^T x B) (A dy A^T)) G, dbias = the sum of dy"""
     cdef Gradient s
     cdef Tiling* t = &s.t
-    cdef Py_ssize_t blocks, block, chunk, channel
+    cdef Py_ssize_t chunk, task
     t[0] = tiling_of(g, False)
     s.dweight, s.dbias, s.x, s.dy, s.sums = dweight, dbias, x, dy, shared
     s.chunk_size = PRODUCTS * t.weight_plane + t.wide_filters
-    s.chunks = 1
-    if s.chunk_size * <Py_ssize_t>sizeof(real) <= CHUNK_BYTES:
-        s.chunks = max(1, min(CHUNKS, t.tiles // BLOCK_TILES))
-    if s.chunks > 1 and threads > 1:
+    s.chunks = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
+    s.chunks = max(1, min(s.chunks, t.tiles // t.gradient_block))
+    if threads > s.chunks:
+        for chunk in range(s.chunks):
+            gradient_chunk_by_team(&s, chunk, shared + s.chunks * s.chunk_size, threads)
+    elif threads > 1:
         for chunk in prange(s.chunks, schedule="static", num_threads=threads):
             gradient_chunk(&s, chunk, <real*>(workspace + threadid() * workspace_per_thread))
-    elif threads == 1:
+    else:
         for chunk in range(s.chunks):
             gradient_chunk(&s, chunk, <real*>workspace)
-    else:
-        blocks = (t.tiles + TEAM_TILES - 1) // TEAM_TILES
-        for block in range(blocks):
-            gradient_team_block(&s, block_start(block, blocks, t.tiles),
-                                block_start(block + 1, blocks, t.tiles),
-                                shared + s.chunk_size, block > 0, threads)
     if threads == 1:
-        for channel in range(t.channels):
-            gradient_out(&s, channel)
-    else:
-        for channel in prange(t.channels, schedule="static", num_threads=threads):
-            gradient_out(&s, channel)
+        for task in range(t.channels * t.panels):
+            gradient_out(&s, task // t.panels, task % t.panels)
+    elif s.chunks > 1:
+        for task in prange(t.channels * t.panels, schedule="static", num_threads=threads):
+            gradient_out(&s, task // t.panels, task % t.panels)
     if dbias != NULL:
         bias_out(&s)
 
