@@ -21,6 +21,8 @@ TEAM_TILES = 96
 GRADIENT_BLOCK_BYTES = 8388608
 SUMS_BYTES = 25165824
 MOST_CHUNKS = 8
+TASK_CHANNELS = 48
+MOST_PANEL_COLUMNS = 48  # of a panel of matmul.pxd, on any instruction set
 
 
 def whole_units(channels: int) -> int:
@@ -66,8 +68,12 @@ class Winograd(Algorithm):
         planes = wide + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)
         sums = PRODUCTS * self._weight_plane(geometry.channels, geometry.filters) + filters
         chunks = max(1, min(SUMS_BYTES // (sums * itemsize), MOST_CHUNKS))
-        # The planes of a block are a thread's, or the team's.
-        return Workspace(per_thread=itemsize * planes, shared=itemsize * (chunks * sums + planes))
+        # The planes of a block are a thread's, or the team's; a thread then may have sums of a task.
+        of_task = PRODUCTS * (TASK_CHANNELS * MOST_PANEL_COLUMNS + UNIT)
+        return Workspace(
+            per_thread=itemsize * max(planes, of_task),
+            shared=itemsize * (chunks * sums + planes),
+        )
 
     @staticmethod
     def _weight_plane(channels: int, filters: int) -> int:

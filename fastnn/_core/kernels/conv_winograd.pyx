@@ -48,7 +48,7 @@ cdef enum:
     BLOCK_TILES = 24           # a block is a multiple of this: whole register tiles (8 or 6 rows)
     MOST_BLOCK_TILES = 96
     TEAM_TILES = 96            # of a block that the team shares
-    TEAM_WORTH_TILES = 16      # for each thread: with fewer, U is read too often for what it does
+    TEAM_WORTH_TILES = 24      # for each thread: with fewer, U is read too often for what it does
     # A block of the weights' gradient: sums are read and written once for its tiles, which pays
     # for planes that only the third-level cache holds.
     GRADIENT_BLOCK_BYTES = 8388608
@@ -480,12 +480,16 @@ cdef void gradient_chunk(const Gradient* s, Py_ssize_t chunk, real* workspace) n
 
 
 cdef void gradient_chunk_by_team(
-    const Gradient* s, Py_ssize_t chunk, real* workspace, int threads,
+    const Gradient* s, Py_ssize_t chunk, real* planes_workspace,
+    char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
-    """The same, each block shared by the team."""
+    """The same, each block shared by the team.
+
+    The only block of an only chunk needs no sums beyond a task: they stay in the thread's cache.
+    """
     cdef const Tiling* t = &s.t
-    cdef GradientPlanes planes = gradient_planes(t, t.gradient_block, workspace)
-    cdef real* sums = s.sums + chunk * s.chunk_size
+    cdef GradientPlanes planes = gradient_planes(t, t.gradient_block, planes_workspace)
+    cdef real* dbias = s.sums + chunk * s.chunk_size + PRODUCTS * t.weight_plane
     cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
     cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
     cdef Py_ssize_t blocks = max(1, (tiles + t.gradient_block - 1) // t.gradient_block)
@@ -500,29 +504,40 @@ cdef void gradient_chunk_by_team(
             gradient_tiles_in(t, planes.d + (tile - first) * t.wide_filters, planes.plane_d, s.dy,
                               tile, tile + 1, planes.zeros)
         for task in prange(pieces * t.panels, schedule="static", num_threads=threads):
-            gradient_task(s, &planes, sums, last - first, task // t.panels * TASK_CHANNELS,
-                          task % t.panels, block > 0, s.chunks == 1 and block == blocks - 1)
-        bias_sums(t, sums + PRODUCTS * t.weight_plane, planes.d + (POINTS + 1) * planes.plane_d,
-                  last - first, block > 0)
+            gradient_task(s, &planes, chunk, last - first, task // t.panels * TASK_CHANNELS,
+                          task % t.panels, block > 0,
+                          <real*>(workspace + threadid() * workspace_per_thread)
+                          if only_block(s) else NULL)
+        bias_sums(t, dbias, planes.d + (POINTS + 1) * planes.plane_d, last - first, block > 0)
+
+
+cdef inline bint only_block(const Gradient* s) noexcept nogil:
+    return s.chunks == 1 and s.t.tiles <= s.t.gradient_block
 
 
 cdef void gradient_task(
-    const Gradient* s, const GradientPlanes* planes, real* sums, Py_ssize_t tiles,
-    Py_ssize_t first_channel, Py_ssize_t panel, bint accumulate, bint complete,
+    const Gradient* s, const GradientPlanes* planes, Py_ssize_t chunk, Py_ssize_t tiles,
+    Py_ssize_t first_channel, Py_ssize_t panel, bint accumulate, real* own_sums,
 ) noexcept nogil:
-    """TASK_CHANNELS of a panel, all points; dweight at once where the sums are complete then."""
+    """TASK_CHANNELS of a panel, all points; where the thread has sums of its own, dweight of them."""
     cdef const Tiling* t = &s.t
     cdef Py_ssize_t channels = min(TASK_CHANNELS, t.channels - first_channel)
-    cdef Py_ssize_t first, vectors, last_lanes, point, channel
+    cdef Py_ssize_t first, vectors, last_lanes, point, channel, plane
+    cdef real* sums = own_sums
     panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
-    sums += first * t.channels + first_channel * vectors * LANES
+    plane = TASK_CHANNELS * vectors * LANES + UNIT
+    if own_sums == NULL:
+        plane = t.weight_plane
+        sums = (s.sums + chunk * s.chunk_size + first * t.channels
+                + first_channel * vectors * LANES)
     for point in range(PRODUCTS):
-        gradient_product(t, sums + point * t.weight_plane, panel, first_channel, channels,
+        gradient_product(t, sums + point * plane, panel, first_channel, channels,
                          planes.v + point * planes.plane_v, planes.d + point * planes.plane_d,
                          tiles, accumulate)
-    if complete:
-        for channel in range(first_channel, first_channel + channels):
-            gradient_out(s, channel, panel)
+    if own_sums != NULL:
+        for channel in range(channels):
+            gradient_out(s, own_sums + channel * vectors * LANES, plane, first_channel + channel,
+                         panel)
 
 
 cdef inline Py_ssize_t panel_start(const Tiling* t, Py_ssize_t panel) noexcept nogil:
@@ -533,9 +548,10 @@ cdef inline Py_ssize_t panel_start(const Tiling* t, Py_ssize_t panel) noexcept n
 
 
 cdef inline void sums_out(
-    const int taps, const Gradient* s, const Py_ssize_t channel, const Py_ssize_t panel,
+    const int taps, const Gradient* s, const real* sums, const Py_ssize_t plane,
+    const Py_ssize_t channel, const Py_ssize_t panel,
 ) noexcept nogil:
-    """dweight of one channel and a panel = G^T (the sum over the chunks) G"""
+    """dweight of one channel and a panel = G^T (its sums, added over the chunks) G"""
     cdef const Tiling* t = &s.t
     cdef vreal u[36]
     cdef Py_ssize_t first, vectors, last_lanes, j, lanes, chunk
@@ -544,22 +560,34 @@ cdef inline void sums_out(
     panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
     for j in range(vectors):
         lanes = last_lanes if j == vectors - 1 else LANES
-        at = s.sums + first * t.channels + (channel * vectors + j) * LANES
+        at = sums + j * LANES
         for point in range(PRODUCTS):
-            u[point] = v_load(at + point * t.weight_plane)
+            u[point] = v_load(at + point * plane)
         for chunk in range(1, s.chunks):
             at += s.chunk_size
             for point in range(PRODUCTS):
-                u[point] += v_load(at + point * t.weight_plane)
+                u[point] += v_load(at + point * plane)
         weight_gradient_vector(taps, s.dweight + channel * t.filters + first + j * LANES,
                                t.channels * t.filters, u, lanes)
 
 
-cdef void gradient_out(const Gradient* s, Py_ssize_t channel, Py_ssize_t panel) noexcept nogil:
+cdef void gradient_out(
+    const Gradient* s, const real* sums, Py_ssize_t plane, Py_ssize_t channel, Py_ssize_t panel,
+) noexcept nogil:
     if s.t.taps == 3:
-        sums_out(3, s, channel, panel)
+        sums_out(3, s, sums, plane, channel, panel)
     else:
-        sums_out(5, s, channel, panel)
+        sums_out(5, s, sums, plane, channel, panel)
+
+
+cdef void chunks_out(const Gradient* s, Py_ssize_t channel) noexcept nogil:
+    """dweight of one channel from the chunks' sums."""
+    cdef const Tiling* t = &s.t
+    cdef Py_ssize_t first, vectors, last_lanes, panel
+    for panel in range(t.panels):
+        panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+        gradient_out(s, s.sums + first * t.channels + channel * vectors * LANES, t.weight_plane,
+                     channel, panel)
 
 
 cdef void bias_out(const Gradient* s) noexcept nogil:
@@ -587,15 +615,20 @@ cdef void conv2d_winograd_backward_parameters(
     """dweight = the sum over tiles of G^T ((B^T x B) (A dy A^T)) G, dbias = the sum of dy"""
     cdef Gradient s
     cdef Tiling* t = &s.t
-    cdef Py_ssize_t chunk, task
+    cdef Py_ssize_t chunk, channel
     t[0] = tiling_of(g, False)
     s.dweight, s.dbias, s.x, s.dy, s.sums = dweight, dbias, x, dy, shared
     s.chunk_size = PRODUCTS * t.weight_plane + t.wide_filters
     s.chunks = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
     s.chunks = max(1, min(s.chunks, t.tiles // t.gradient_block))
-    if threads > s.chunks:
+    if threads > s.chunks or (only_block(&s) and s.chunk_size * <Py_ssize_t>sizeof(real) > BLOCK_BYTES):
         for chunk in range(s.chunks):
-            gradient_chunk_by_team(&s, chunk, shared + s.chunks * s.chunk_size, threads)
+            gradient_chunk_by_team(&s, chunk, shared + s.chunks * s.chunk_size,
+                                   workspace, workspace_per_thread, threads)
+        if only_block(&s):
+            if dbias != NULL:
+                bias_out(&s)
+            return
     elif threads > 1:
         for chunk in prange(s.chunks, schedule="static", num_threads=threads):
             gradient_chunk(&s, chunk, <real*>(workspace + threadid() * workspace_per_thread))
@@ -603,11 +636,11 @@ cdef void conv2d_winograd_backward_parameters(
         for chunk in range(s.chunks):
             gradient_chunk(&s, chunk, <real*>workspace)
     if threads == 1:
-        for task in range(t.channels * t.panels):
-            gradient_out(&s, task // t.panels, task % t.panels)
-    elif s.chunks > 1:
-        for task in prange(t.channels * t.panels, schedule="static", num_threads=threads):
-            gradient_out(&s, task // t.panels, task % t.panels)
+        for channel in range(t.channels):
+            chunks_out(&s, channel)
+    else:
+        for channel in prange(t.channels, schedule="static", num_threads=threads):
+            chunks_out(&s, channel)
     if dbias != NULL:
         bias_out(&s)
 
