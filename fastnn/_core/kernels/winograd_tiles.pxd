@@ -50,22 +50,41 @@ cdef inline void fill_pointers(
                 pixels[i * side + j] = image + (row * width + column) * channels
 
 
+cdef inline vreal pixel(
+    const bint inside, const bint whole, const real* corner, const Py_ssize_t distance,
+    const real* const* pointers, const int index, const Py_ssize_t channel, const Py_ssize_t lanes,
+) noexcept nogil:
+    """LANES channels of a pixel of a tile, at a distance from its corner or through its pointer."""
+    if inside:
+        return v_load(corner + distance + channel)
+    if whole:
+        return v_load(pointers[index] + channel)
+    return v_load_first(pointers[index] + channel, lanes)
+
+
 cdef inline void input_vector(
-    vreal* pixels,
-    real* v, const Py_ssize_t plane,
+    const bint inside, const bint whole, real* v, const Py_ssize_t plane,
+    const real* corner, const Py_ssize_t row, const Py_ssize_t column,
+    const real* const* pointers, const Py_ssize_t channel, const Py_ssize_t lanes,
 ) noexcept nogil:
     """LANES channels: v (36 planes) = B^T pixels (6, 6) B"""
     cdef vreal columns[36]
-    cdef vreal row[6]
+    cdef vreal outputs[6]
     cdef int i, j
     for j in range(POINTS):
-        input_transform(columns + j, POINTS, pixels[j], pixels[6 + j], pixels[12 + j],
-                        pixels[18 + j], pixels[24 + j], pixels[30 + j])
+        input_transform(
+            columns + j, POINTS,
+            pixel(inside, whole, corner, j * column, pointers, j, channel, lanes),
+            pixel(inside, whole, corner, row + j * column, pointers, 6 + j, channel, lanes),
+            pixel(inside, whole, corner, 2 * row + j * column, pointers, 12 + j, channel, lanes),
+            pixel(inside, whole, corner, 3 * row + j * column, pointers, 18 + j, channel, lanes),
+            pixel(inside, whole, corner, 4 * row + j * column, pointers, 24 + j, channel, lanes),
+            pixel(inside, whole, corner, 5 * row + j * column, pointers, 30 + j, channel, lanes))
     for i in range(POINTS):
-        input_transform(row, 1, columns[6 * i], columns[6 * i + 1], columns[6 * i + 2],
+        input_transform(outputs, 1, columns[6 * i], columns[6 * i + 1], columns[6 * i + 2],
                         columns[6 * i + 3], columns[6 * i + 4], columns[6 * i + 5])
         for j in range(POINTS):
-            v_store(v + (i * POINTS + j) * plane, row[j])
+            v_store(v + channel + (i * POINTS + j) * plane, outputs[j])
 
 
 cdef inline void input_tile(
@@ -76,30 +95,22 @@ cdef inline void input_tile(
 ) noexcept nogil:
     """v = B^T x B of the 6 x 6 pixels from (top, left), which may lie outside of the image"""
     cdef const real* pointers[36]
-    cdef vreal pixels[36]
     cdef const real* corner = image + (top * width + left) * channels
+    cdef Py_ssize_t row = width * channels
     cdef Py_ssize_t channel = 0
-    cdef bint inside = (top >= 0 and left >= 0 and top + POINTS <= height and left + POINTS <= width)
-    cdef int i, j
-    if inside:
+    if top >= 0 and left >= 0 and top + POINTS <= height and left + POINTS <= width:
         while channel + LANES <= channels:
-            for i in range(POINTS):
-                for j in range(POINTS):
-                    pixels[i * POINTS + j] = v_load(corner + (i * width + j) * channels + channel)
-            input_vector(pixels, v + channel, plane)
+            input_vector(True, True, v, plane, corner, row, channels, pointers, channel, LANES)
             channel += LANES
         if channel == channels:
             return
     fill_pointers(pointers, POINTS, image, top, left, height, width, channels, zeros)
     while channel + LANES <= channels:
-        for i in range(PRODUCTS):
-            pixels[i] = v_load(pointers[i] + channel)
-        input_vector(pixels, v + channel, plane)
+        input_vector(False, True, v, plane, corner, row, channels, pointers, channel, LANES)
         channel += LANES
     if channel < channels:
-        for i in range(PRODUCTS):
-            pixels[i] = v_load_first(pointers[i] + channel, channels - channel)
-        input_vector(pixels, v + channel, plane)
+        input_vector(False, False, v, plane, corner, row, channels, pointers, channel,
+                     channels - channel)
 
 
 cdef inline void output_vector(
