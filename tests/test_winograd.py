@@ -6,6 +6,7 @@ from kernel_runner import aligned, kernel_program
 
 from fastnn._compiler.convolution.algorithm import BACKWARD_INPUT, BACKWARD_PARAMETERS, FORWARD
 from fastnn._compiler.convolution.geometry import Geometry, output_length
+from fastnn._compiler.convolution.space_to_depth import SpaceToDepth
 from fastnn._compiler.convolution.winograd import Winograd
 
 # Of the largest value of the reference: the bound of the project, and what float64 leaves.
@@ -13,11 +14,21 @@ TOLERANCE = {"float32": 5e-5, "float64": 1e-12}
 RELU, ELU = 1, 5
 
 
-def geometry_of(height, width, channels, filters, kernel, padding, algorithm=None):
-    out = tuple(output_length(n, kernel, 1, padding, padding, 1) for n in (height, width))
+def strided_geometry(height, width, channels, filters, kernel, stride, padding):
+    out = tuple(output_length(n, kernel, stride, padding, padding, 1) for n in (height, width))
     return Geometry(
-        (height, width), channels, out, filters, (kernel, kernel), padding=(padding, padding)
+        (height, width),
+        channels,
+        out,
+        filters,
+        (kernel, kernel),
+        (stride, stride),
+        (padding, padding),
     )
+
+
+def geometry_of(height, width, channels, filters, kernel, padding):
+    return strided_geometry(height, width, channels, filters, kernel, 1, padding)
 
 
 def patches(x, g):
@@ -181,3 +192,30 @@ def test_every_number_of_threads_gives_the_same_bits(shape, dtype):
         ]
         for a, b in zip(one, several, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+STRIDED = [
+    # height, width, channels, filters, kernel, stride, padding, images
+    (31, 35, 3, 16, 11, 4, 2, 2),
+    (224, 40, 3, 10, 11, 4, 2, 1),
+    (13, 8, 1, 3, 5, 2, 2, 3),
+    (9, 14, 17, 20, 6, 2, 0, 1),
+    (20, 20, 2, 64, 9, 2, 4, 2),
+    (17, 18, 4, 17, 7, 3, 1, 2),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", STRIDED)
+def test_strides_by_blocks_of_pixels(shape, dtype):
+    *sizes, images = shape
+    case = Case(strided_geometry(*sizes), images, dtype, SpaceToDepth())
+    check_all(case)
+    one = [case.forward(RELU), case.backward_input(), *case.backward_parameters()]
+    three = [
+        case.forward(RELU, threads=3),
+        case.backward_input(threads=3),
+        *case.backward_parameters(3),
+    ]
+    for a, b in zip(one, three, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -238,9 +238,9 @@ cdef inline void weight_vector(
 
 
 cdef inline void weight_gradient_vector(
-    const int taps, real* dweight, const Py_ssize_t tap, const vreal* u, const Py_ssize_t lanes,
+    const int taps, real** dweight, const Py_ssize_t first, const vreal* u, const Py_ssize_t lanes,
 ) noexcept nogil:
-    """LANES weights of each tap: dweight (taps, taps) = G^T u (6, 6) G, `tap` elements apart"""
+    """Some weights of each tap from `first` on: dweight (taps, taps) = G^T u (6, 6) G, unless NULL"""
     cdef vreal columns[30]
     cdef vreal row[5]
     cdef int i, j
@@ -252,4 +252,5 @@ cdef inline void weight_gradient_vector(
                                   columns[6 * i + 2], columns[6 * i + 3], columns[6 * i + 4],
                                   columns[6 * i + 5])
         for j in range(taps):
-            v_store_first(dweight + (i * taps + j) * tap, row[j], lanes)
+            if dweight[i * taps + j] != NULL:
+                v_store_first(dweight[i * taps + j] + first, row[j], lanes)
