@@ -1,0 +1,80 @@
+"""Winograd's convolution (fastnn/_core/kernels/conv_winograd.pyx): where it fits, what it needs."""
+
+from __future__ import annotations
+
+from fastnn._compiler.convolution.algorithm import (
+    BACKWARD_INPUT,
+    BACKWARD_PARAMETERS,
+    FORWARD,
+    Algorithm,
+    Workspace,
+)
+from fastnn._compiler.convolution.geometry import Geometry
+
+# Numbers of conv_winograd.pyx.
+PRODUCTS = 36
+UNIT = 16
+BLOCK_BYTES = 524288
+BLOCK_TILES = 24
+MOST_BLOCK_TILES = 96
+TEAM_TILES = 96
+GRADIENT_BLOCK_BYTES = 8388608
+SUMS_BYTES = 25165824
+MOST_CHUNKS = 8
+TASK_CHANNELS = 48
+MOST_PANEL_COLUMNS = 48  # of a panel of matmul.pxd, on any instruction set
+
+
+def whole_units(channels: int) -> int:
+    return -(-channels // UNIT) * UNIT
+
+
+def block_tiles(bytes_of_block: int, bytes_of_tile: int) -> int:
+    """Tiles of a block whose planes fit a cache."""
+    tiles = bytes_of_block // bytes_of_tile // BLOCK_TILES * BLOCK_TILES
+    return min(max(tiles, BLOCK_TILES), MOST_BLOCK_TILES)
+
+
+class Winograd(Algorithm):
+    """F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5): 36 products instead of 144, or of 100."""
+
+    name = "winograd"
+
+    def fits(self, geometry: Geometry) -> bool:
+        return (
+            geometry.kernel in ((3, 3), (5, 5))
+            and geometry.stride == (1, 1)
+            and geometry.dilation == (1, 1)
+            and geometry.groups == 1
+        )
+
+    def prepared_elements(self, geometry: Geometry, direction: str) -> int:
+        if direction == FORWARD:
+            return PRODUCTS * self._weight_plane(geometry.channels, geometry.filters)
+        if direction == BACKWARD_INPUT:
+            return PRODUCTS * self._weight_plane(geometry.filters, geometry.channels)
+        return 0
+
+    def workspace(self, geometry: Geometry, direction: str, itemsize: int) -> Workspace:
+        channels, filters = whole_units(geometry.channels), whole_units(geometry.filters)
+        wide = max(channels, filters)
+        if direction != BACKWARD_PARAMETERS:
+            tiles = block_tiles(BLOCK_BYTES, PRODUCTS * wide * itemsize)
+            return Workspace(
+                per_thread=itemsize * (wide + (PRODUCTS + 1) * (tiles * wide + UNIT)),
+                shared=itemsize * (wide + 2 * PRODUCTS * (TEAM_TILES * wide + UNIT)),
+            )
+        tiles = block_tiles(GRADIENT_BLOCK_BYTES, PRODUCTS * (channels + filters) * itemsize)
+        planes = wide + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)
+        sums = PRODUCTS * self._weight_plane(geometry.channels, geometry.filters) + filters
+        chunks = max(1, min(SUMS_BYTES // (sums * itemsize), MOST_CHUNKS))
+        # The planes of a block are a thread's, or the team's; a thread then may have sums of a task.
+        of_task = PRODUCTS * (TASK_CHANNELS * MOST_PANEL_COLUMNS + UNIT)
+        return Workspace(
+            per_thread=itemsize * max(planes, of_task),
+            shared=itemsize * (chunks * sums + planes),
+        )
+
+    @staticmethod
+    def _weight_plane(channels: int, filters: int) -> int:
+        return channels * whole_units(filters) + UNIT

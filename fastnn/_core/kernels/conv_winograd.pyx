@@ -1,0 +1,334 @@
+"""Winograd's convolution: 3 x 3 by F(4 x 4, 3 x 3) and 5 x 5 by F(2 x 2, 5 x 5), stride 1.
+
+    x ──B^T x B──▶ V (36, tiles, channels) ──36 products──▶ M (36, tiles, filters) ──A^T M A──▶ y
+                              weight ──G g G^T──▶ U (36, channels, filters) ──┘
+
+A tile of 6 x 6 pixels gives 4 x 4 (or 2 x 2) of the output, so that neighbours overlap. Tiles are
+worked on in blocks whose planes stay in the second-level cache between the three phases. M's plane
+p is written over V's plane p - 1, which is spent by then: one set of planes, and one plane more.
+
+Threads take blocks. Where there are too few, the team shares the tiles, then the 36 products.
+
+The gradient of the input is the convolution of dy with flipped weights, channels and filters
+swapped. That of the weights is in conv_winograd_gradient.pyx.
+
+A convolution with a stride goes the same way after its image is rearranged (space_to_depth.pxd).
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.string cimport memset
+
+from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
+from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.matmul cimport panel_bounds, panel_product, transpose_square
+from fastnn._core.kernels.space_to_depth cimport blocks_row, image_row
+from fastnn._core.kernels.winograd_tiles cimport output_tile, weight_vector
+from fastnn._core.kernels.winograd_tiling cimport (
+    BLOCK_TILES,
+    UNIT,
+    Tiling,
+    block_start,
+    tiles_in,
+    tiling_of,
+    weight_at,
+    whole_units,
+)
+from fastnn._core.kernels.winograd_transforms cimport PRODUCTS
+from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_set, v_store, vreal
+from fastnn._core.step cimport Step, publish
+
+
+cdef enum:
+    # Numbers that fastnn/_compiler/convolution/winograd.py has too.
+    TEAM_TILES = 96            # of a block that the team shares
+    TEAM_WORTH_TILES = 24      # for each thread: with fewer, U is read too often for what it does
+
+
+cdef struct Forward:
+    # y = f(conv(x, U) + bias), or dx = conv(dy, U) f'(output)
+    Tiling t
+    real* y
+    const real* x
+    const real* prepared
+    const real* bias
+    const real* output
+    bint is_gradient
+    int activation
+    real slope
+
+
+# ---- weights ------------------------------------------------------------------------------------
+
+cdef inline void weight_block(
+    const int taps, const Tiling* t, real* u, const real* weight, const Py_ssize_t channel,
+) noexcept nogil:
+    """U of one channel, all filters; weight (taps * taps, channels, filters)."""
+    cdef vreal g[25]
+    cdef Py_ssize_t panel, first, vectors, last_lanes, j, lanes
+    cdef Py_ssize_t rows[25]
+    cdef int tap
+    for tap in range(taps * taps):
+        rows[tap] = weight_at(t, channel, tap)
+    for panel in range(t.panels):
+        panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+        for j in range(vectors):
+            lanes = last_lanes if j == vectors - 1 else LANES
+            for tap in range(taps * taps):
+                g[tap] = v_set(0)
+                if rows[tap] >= 0:
+                    g[tap] = v_load_first(weight + rows[tap] + first + j * LANES, lanes)
+            weight_vector(taps, g, u + first * t.channels + (channel * vectors + j) * LANES,
+                          t.weight_plane)
+
+
+cdef inline void flipped_weight_block(
+    const int taps, const Tiling* t, real* u, const real* weight, const Py_ssize_t first_channel,
+) noexcept nogil:
+    """U of LANES channels, all filters, of weight (taps * taps, filters, channels) turned round."""
+    cdef vreal g[25]
+    cdef vreal square[16]
+    cdef real turned[25 * 16 * 16]       # (taps * taps, LANES channels, LANES filters)
+    cdef Py_ssize_t panel, first, vectors, last_lanes, j, lanes, i, row
+    cdef Py_ssize_t channels = min(LANES, t.channels - first_channel)
+    cdef int tap
+    for panel in range(t.panels):
+        panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+        for j in range(vectors):
+            lanes = last_lanes if j == vectors - 1 else LANES
+            for tap in range(taps * taps):
+                for i in range(LANES):
+                    square[i] = v_set(0)
+                for i in range(lanes):
+                    row = weight_at(t, first + j * LANES + i, tap)
+                    if row >= 0:
+                        square[i] = v_load_first(weight + row + first_channel, channels)
+                transpose_square(square)
+                for i in range(LANES):
+                    v_store(turned + ((taps * taps - 1 - tap) * LANES + i) * LANES, square[i])
+            for i in range(channels):
+                for tap in range(taps * taps):
+                    g[tap] = v_load(turned + (tap * LANES + i) * LANES)
+                weight_vector(taps, g, u + first * t.channels
+                              + ((first_channel + i) * vectors + j) * LANES, t.weight_plane)
+
+
+cdef void weight_task(
+    const Tiling* t, real* u, const real* weight, Py_ssize_t task, bint flipped,
+) noexcept nogil:
+    if flipped and t.taps == 3:
+        flipped_weight_block(3, t, u, weight, task * LANES)
+    elif flipped:
+        flipped_weight_block(5, t, u, weight, task * LANES)
+    elif t.taps == 3:
+        weight_block(3, t, u, weight, task)
+    else:
+        weight_block(5, t, u, weight, task)
+
+
+cdef void conv2d_winograd_weight(
+    real* u,             # (36, panels, channels, filters of a panel), planes `weight_plane` apart
+    const real* weight,  # (taps, taps, channels, filters); for_backward: of the forward convolution
+    const Convolution* g, int threads,
+) noexcept nogil:
+    """u = G g G^T; for_backward: of the weights turned by 180 degrees, channels and filters swapped"""
+    cdef Tiling t = tiling_of(g, g.for_backward)
+    cdef Py_ssize_t tasks = t.channels, task
+    if g.for_backward:
+        tasks = (t.channels + LANES - 1) // LANES
+    if threads == 1:
+        for task in range(tasks):
+            weight_task(&t, u, weight, task, g.for_backward)
+        return
+    for task in prange(tasks, schedule="static", num_threads=threads):
+        weight_task(&t, u, weight, task, g.for_backward)
+
+
+# ---- forward, and the gradient of the input -----------------------------------------------------
+
+cdef void product(
+    const Tiling* t, real* m, const real* v, const real* prepared, Py_ssize_t tiles,
+    Py_ssize_t point, Py_ssize_t panel,
+) noexcept nogil:
+    """A panel of m (tiles, wide_filters) = v (tiles, wide_channels) @ U[point]"""
+    cdef Py_ssize_t first, vectors, last_lanes
+    panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+    panel_product(vectors, tiles, t.channels, v, t.wide_channels, 1,
+                  prepared + point * t.weight_plane + first * t.channels, vectors * LANES,
+                  m + first, t.wide_filters, NULL, False, LANES)
+
+
+cdef void tiles_out(
+    const Forward* f, const real* m, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t last,
+) noexcept nogil:
+    """y = A^T m A + bias, then the activation of each row of a tile while it is in the cache"""
+    cdef const Tiling* t = &f.t
+    cdef Py_ssize_t tile, image, of_image, top, left, rows, columns, at, row
+    for tile in range(first, last):
+        image = tile // t.tiles_of_image
+        of_image = tile - image * t.tiles_of_image
+        top = of_image // t.tiles_across * t.outputs
+        left = of_image % t.tiles_across * t.outputs
+        rows = min(t.outputs, t.out_height - top)
+        columns = min(t.outputs, t.out_width - left)
+        at = ((image * t.out_height + top) * t.out_width + left) * t.filters
+        if t.taps == 3:
+            output_tile(3, f.y + at, t.out_width * t.filters, t.filters,
+                        m + (tile - first) * t.wide_filters, plane, f.bias, rows, columns)
+        else:
+            output_tile(5, f.y + at, t.out_width * t.filters, t.filters,
+                        m + (tile - first) * t.wide_filters, plane, f.bias, rows, columns)
+        if f.activation == 0:
+            continue
+        for row in range(rows):
+            if f.is_gradient:
+                activation_backward_row(f.activation, f.y + at, f.y + at, f.output + at,
+                                        columns * t.filters, f.slope)
+            else:
+                activation_forward_row(f.activation, f.y + at, f.y + at, columns * t.filters,
+                                       f.slope)
+            at += t.out_width * t.filters
+
+
+cdef void forward_block(
+    const Forward* f, Py_ssize_t block, Py_ssize_t blocks, real* workspace,
+) noexcept nogil:
+    """All three phases of a block of tiles, by one thread."""
+    cdef const Tiling* t = &f.t
+    cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
+    # A line more than the tiles take, so that the planes of a tile lie in different sets of the cache.
+    cdef Py_ssize_t plane = t.block * wide + UNIT
+    cdef Py_ssize_t first = block_start(block, blocks, t.tiles)
+    cdef Py_ssize_t last = block_start(block + 1, blocks, t.tiles)
+    cdef real* zeros = workspace
+    cdef real* m = workspace + wide
+    cdef real* v = m + plane
+    cdef Py_ssize_t point, panel
+    memset(zeros, 0, wide * sizeof(real))
+    tiles_in(t, v, plane, f.x, first, last, zeros)
+    for point in range(PRODUCTS):
+        for panel in range(t.panels):
+            product(t, m + point * plane, v + point * plane, f.prepared, last - first, point, panel)
+    tiles_out(f, m, plane, first, last)
+
+
+cdef void forward_team_block(
+    const Forward* f, Py_ssize_t first, Py_ssize_t last, real* workspace, int threads,
+) noexcept nogil:
+    """All three phases of a block of tiles, each shared by the team."""
+    cdef const Tiling* t = &f.t
+    cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
+    cdef Py_ssize_t plane = TEAM_TILES * wide + UNIT
+    cdef real* zeros = workspace
+    cdef real* v = workspace + wide
+    cdef real* m = v + PRODUCTS * plane
+    cdef Py_ssize_t tile, task
+    memset(zeros, 0, wide * sizeof(real))
+    for tile in prange(first, last, schedule="static", num_threads=threads):
+        tiles_in(t, v + (tile - first) * t.wide_channels, plane, f.x, tile, tile + 1, zeros)
+    for task in prange(PRODUCTS * t.panels, schedule="static", num_threads=threads):
+        product(t, m + task // t.panels * plane, v + task // t.panels * plane, f.prepared,
+                last - first, task // t.panels, task % t.panels)
+    for tile in prange(first, last, schedule="static", num_threads=threads):
+        tiles_out(f, m + (tile - first) * t.wide_filters, plane, tile, tile + 1)
+
+
+cdef void forward(
+    Forward* f, char* workspace, Py_ssize_t workspace_per_thread, real* shared, int threads,
+) noexcept nogil:
+    cdef Tiling* t = &f.t
+    cdef Py_ssize_t blocks = (t.tiles + t.block - 1) // t.block
+    cdef Py_ssize_t block
+    if threads == 1:
+        for block in range(blocks):
+            forward_block(f, block, blocks, <real*>workspace)
+        return
+    if t.tiles < TEAM_WORTH_TILES * threads:
+        blocks = (t.tiles + TEAM_TILES - 1) // TEAM_TILES
+        for block in range(blocks):
+            forward_team_block(f, block_start(block, blocks, t.tiles),
+                               block_start(block + 1, blocks, t.tiles), shared, threads)
+        return
+    blocks = (blocks + threads - 1) // threads * threads
+    for block in prange(blocks, schedule="static", num_threads=threads):
+        forward_block(f, block, blocks, <real*>(workspace + threadid() * workspace_per_thread))
+
+
+cdef void conv2d_winograd_forward(
+    real* y,               # (images, out_height, out_width, filters)
+    const real* x,         # (images, height, width, channels)
+    const real* prepared,  # by conv2d_winograd_weight
+    const real* bias,      # (filters,) or NULL
+    const Convolution* g, real slope,
+    char* workspace, Py_ssize_t workspace_per_thread, real* shared, int threads,
+) noexcept nogil:
+    """y = f(conv(x, weight) + bias)"""
+    cdef Forward f
+    cdef Py_ssize_t row
+    f.t = tiling_of(g, False)
+    f.y, f.x, f.prepared, f.bias, f.output = y, x, prepared, bias, NULL
+    f.is_gradient, f.activation, f.slope = False, g.activation, slope
+    if f.t.stride > 1:
+        for row in prange(g.images * f.t.height, schedule="static", num_threads=threads):
+            blocks_row(&f.t, g, shared, x, row)
+        f.x = shared
+        shared += whole_units(g.images * f.t.height * f.t.width * f.t.channels)
+    forward(&f, workspace, workspace_per_thread, shared, threads)
+
+
+cdef void conv2d_winograd_backward_input(
+    real* dx,              # (images, height, width, channels)
+    const real* dy,        # (images, out_height, out_width, filters)
+    const real* prepared,  # by conv2d_winograd_weight, for_backward
+    const real* x,         # as dx, or NULL: the output of the activation before
+    const Convolution* g, real slope,
+    char* workspace, Py_ssize_t workspace_per_thread, real* shared, int threads,
+) noexcept nogil:
+    """dx = conv(dy, weight turned round), times the derivative of the activation that made x"""
+    cdef Forward f
+    cdef int activation = g.activation if x != NULL else 0
+    cdef Py_ssize_t row, size
+    f.t = tiling_of(g, True)
+    f.y, f.x, f.prepared, f.bias, f.output = dx, dy, prepared, NULL, x
+    f.is_gradient, f.activation, f.slope = True, activation, slope
+    if f.t.stride == 1:
+        forward(&f, workspace, workspace_per_thread, shared, threads)
+        return
+    f.y, f.activation = shared, 0
+    size = whole_units(g.images * f.t.out_height * f.t.out_width * f.t.filters)
+    forward(&f, workspace, workspace_per_thread, shared + size, threads)
+    for row in prange(g.images * g.height, schedule="static", num_threads=threads):
+        image_row(&f.t, g, dx, shared, row)
+        if activation:
+            activation_backward_row(activation, dx + row * g.width * g.channels,
+                                    dx + row * g.width * g.channels,
+                                    x + row * g.width * g.channels, g.width * g.channels, slope)
+
+
+cdef void run_conv2d_winograd_weight(const Step* s) noexcept nogil:
+    cdef Convolution g = convolution_of(s)
+    conv2d_winograd_weight(<real*>s.data[0], <real*>s.data[1], &g, s.threads)
+
+
+cdef void run_conv2d_winograd_forward(const Step* s) noexcept nogil:
+    cdef Convolution g = convolution_of(s)
+    conv2d_winograd_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                            &g, <real>s.scalar[0], s.workspace, s.workspace_per_thread,
+                            <real*>s.shared_workspace, s.threads)
+
+
+cdef void run_conv2d_winograd_backward_input(const Step* s) noexcept nogil:
+    cdef Convolution g = convolution_of(s)
+    conv2d_winograd_backward_input(
+        <real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3], &g,
+        <real>s.scalar[0], s.workspace, s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
+
+
+KERNELS = {
+    # The stride tells whether images are rearranged.
+    "conv2d_space_to_depth_weight": publish(run_conv2d_winograd_weight),
+    "conv2d_space_to_depth_forward": publish(run_conv2d_winograd_forward),
+    "conv2d_space_to_depth_backward_input": publish(run_conv2d_winograd_backward_input),
+    "conv2d_winograd_weight": publish(run_conv2d_winograd_weight),
+    "conv2d_winograd_forward": publish(run_conv2d_winograd_forward),
+    "conv2d_winograd_backward_input": publish(run_conv2d_winograd_backward_input),
+}

@@ -1,0 +1,335 @@
+"""The gradient of the weights of Winograd's convolution (conv_winograd.pyx has the other two).
+
+    x ──B^T x B──▶ V (36, tiles, channels) ─┐
+                                            ├─36 products V^T D─▶ (36, channels, filters) ──G^T . G──▶ dweight
+    dy ──A dy A^T──▶ D (36, tiles, filters) ┘
+
+The depth of the products is the tiles. They are summed in chunks of the tiles, each by a thread of
+its own, so that no core reads planes that another has written, and the chunks are added in order.
+The number of chunks depends on sizes alone; where the sums are large there are few, and with more
+threads than chunks the team shares a chunk.
+
+The sum of dy over a tile, for dbias, is already in D: its plane of the point (1, 1).
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.string cimport memset
+
+from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.matmul cimport panel_bounds, panel_product
+from fastnn._core.kernels.space_to_depth cimport blocks_row
+from fastnn._core.kernels.winograd_tiles cimport output_gradient_tile, weight_gradient_vector
+from fastnn._core.kernels.winograd_tiling cimport (
+    BLOCK_BYTES,
+    UNIT,
+    Tiling,
+    block_start,
+    tiles_in,
+    tiling_of,
+    weight_at,
+    whole_units,
+)
+from fastnn._core.kernels.winograd_transforms cimport POINTS, PRODUCTS
+from fastnn._core.simd cimport LANES, real, v_load, v_set, v_store, v_store_first, vreal
+from fastnn._core.step cimport Step, publish
+
+
+cdef enum:
+    # Numbers that fastnn/_compiler/convolution/winograd.py has too.
+    SUMS_BYTES = 25165824      # of all chunks: they should stay in the third-level cache
+    MOST_CHUNKS = 8
+    TASK_CHANNELS = 48         # of a panel's sums that a thread takes of a block of the team
+
+
+cdef struct Gradient:
+    # dweight = sum of V^T D
+    Tiling t
+    real* dweight
+    real* dbias
+    const real* x
+    const real* dy
+    real* sums                 # (chunks, 36, panels, channels, filters of a panel), dbias behind each
+    Py_ssize_t chunks
+    Py_ssize_t chunk_size      # elements of the sums of a chunk
+
+
+cdef struct GradientPlanes:
+    # 36 planes of V and of D for a block of tiles
+    const real* zeros
+    real* v
+    Py_ssize_t plane_v
+    real* d
+    Py_ssize_t plane_d
+
+
+cdef GradientPlanes gradient_planes(const Tiling* t, Py_ssize_t tiles, real* workspace) noexcept nogil:
+    """A row of zeros, V and D of a block in a workspace."""
+    cdef GradientPlanes planes
+    cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
+    planes.plane_v = tiles * t.wide_channels + UNIT
+    planes.plane_d = tiles * t.wide_filters + UNIT
+    planes.zeros = workspace
+    planes.v = workspace + wide
+    planes.d = planes.v + PRODUCTS * planes.plane_v
+    memset(workspace, 0, wide * sizeof(real))
+    return planes
+
+
+cdef void gradient_tiles_in(
+    const Tiling* t, real* d, Py_ssize_t plane, const real* dy,
+    Py_ssize_t first, Py_ssize_t last, const real* zeros,
+) noexcept nogil:
+    """d (36 planes, last - first tiles, wide_filters) = A dy A^T"""
+    cdef Py_ssize_t tile, image, of_image, top, left
+    cdef const real* gradient
+    for tile in range(first, last):
+        image = tile // t.tiles_of_image
+        of_image = tile - image * t.tiles_of_image
+        top = of_image // t.tiles_across * t.outputs
+        left = of_image % t.tiles_across * t.outputs
+        gradient = dy + image * t.out_height * t.out_width * t.filters
+        if t.taps == 3:
+            output_gradient_tile(3, d + (tile - first) * t.wide_filters, plane, gradient, top, left,
+                                 t.out_height, t.out_width, t.filters, zeros)
+        else:
+            output_gradient_tile(5, d + (tile - first) * t.wide_filters, plane, gradient, top, left,
+                                 t.out_height, t.out_width, t.filters, zeros)
+
+
+cdef void gradient_product(
+    const Tiling* t, real* sums, Py_ssize_t panel, Py_ssize_t first_channel, Py_ssize_t channels,
+    const real* v, const real* d, Py_ssize_t tiles, bint accumulate,
+) noexcept nogil:
+    """Some channels of a panel of sums (channels, filters) (+)= v^T (.., tiles) @ d (tiles, filters)"""
+    cdef Py_ssize_t first, vectors, last_lanes
+    panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+    panel_product(vectors, channels, tiles, v + first_channel, 1, t.wide_channels,
+                  d + first, t.wide_filters, sums, vectors * LANES, NULL, accumulate, LANES)
+
+
+cdef void bias_sums(
+    const Tiling* t, real* dbias, const real* d, Py_ssize_t tiles, bint accumulate,
+) noexcept nogil:
+    """dbias (wide_filters) (+)= the sum over tiles of d (tiles, wide_filters) of the point (1, 1)"""
+    cdef Py_ssize_t first = 0, tile
+    cdef vreal total
+    while first < t.filters:
+        total = v_set(0)
+        if accumulate:
+            total = v_load(dbias + first)
+        for tile in range(tiles):
+            total += v_load(d + tile * t.wide_filters + first)
+        v_store(dbias + first, total)
+        first += LANES
+
+
+cdef void gradient_chunk(const Gradient* s, Py_ssize_t chunk, real* workspace) noexcept nogil:
+    """The sums of a chunk of the tiles, block by block, by one thread."""
+    cdef const Tiling* t = &s.t
+    cdef GradientPlanes planes = gradient_planes(t, t.gradient_block, workspace)
+    cdef real* sums = s.sums + chunk * s.chunk_size
+    cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
+    cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
+    cdef Py_ssize_t blocks = max(1, (tiles + t.gradient_block - 1) // t.gradient_block)
+    cdef Py_ssize_t block, first, last, point, panel
+    for block in range(blocks):
+        first = begin + block_start(block, blocks, tiles)
+        last = begin + block_start(block + 1, blocks, tiles)
+        tiles_in(t, planes.v, planes.plane_v, s.x, first, last, planes.zeros)
+        gradient_tiles_in(t, planes.d, planes.plane_d, s.dy, first, last, planes.zeros)
+        for point in range(PRODUCTS):
+            for panel in range(t.panels):
+                gradient_product(t, sums + point * t.weight_plane + panel_start(t, panel), panel,
+                                 0, t.channels, planes.v + point * planes.plane_v,
+                                 planes.d + point * planes.plane_d, last - first, block > 0)
+        bias_sums(t, sums + PRODUCTS * t.weight_plane, planes.d + (POINTS + 1) * planes.plane_d,
+                  last - first, block > 0)
+
+
+cdef void gradient_chunk_by_team(
+    const Gradient* s, Py_ssize_t chunk, real* planes_workspace,
+    char* workspace, Py_ssize_t workspace_per_thread, int threads,
+) noexcept nogil:
+    """The same, each block shared by the team.
+
+    The only block of an only chunk needs no sums beyond a task: they stay in the thread's cache.
+    """
+    cdef const Tiling* t = &s.t
+    cdef GradientPlanes planes = gradient_planes(t, t.gradient_block, planes_workspace)
+    cdef real* dbias = s.sums + chunk * s.chunk_size + PRODUCTS * t.weight_plane
+    cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
+    cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
+    cdef Py_ssize_t blocks = max(1, (tiles + t.gradient_block - 1) // t.gradient_block)
+    cdef Py_ssize_t pieces = (t.channels + TASK_CHANNELS - 1) // TASK_CHANNELS
+    cdef Py_ssize_t block, first, last, tile, task
+    for block in range(blocks):
+        first = begin + block_start(block, blocks, tiles)
+        last = begin + block_start(block + 1, blocks, tiles)
+        for tile in prange(first, last, schedule="static", num_threads=threads):
+            tiles_in(t, planes.v + (tile - first) * t.wide_channels, planes.plane_v, s.x,
+                     tile, tile + 1, planes.zeros)
+            gradient_tiles_in(t, planes.d + (tile - first) * t.wide_filters, planes.plane_d, s.dy,
+                              tile, tile + 1, planes.zeros)
+        for task in prange(pieces * t.panels, schedule="static", num_threads=threads):
+            gradient_task(s, &planes, chunk, last - first, task // t.panels * TASK_CHANNELS,
+                          task % t.panels, block > 0,
+                          <real*>(workspace + threadid() * workspace_per_thread)
+                          if only_block(s) else NULL)
+        bias_sums(t, dbias, planes.d + (POINTS + 1) * planes.plane_d, last - first, block > 0)
+
+
+cdef inline bint only_block(const Gradient* s) noexcept nogil:
+    return s.chunks == 1 and s.t.tiles <= s.t.gradient_block
+
+
+cdef void gradient_task(
+    const Gradient* s, const GradientPlanes* planes, Py_ssize_t chunk, Py_ssize_t tiles,
+    Py_ssize_t first_channel, Py_ssize_t panel, bint accumulate, real* own_sums,
+) noexcept nogil:
+    """TASK_CHANNELS of a panel, all points; where the thread has sums of its own, dweight of them."""
+    cdef const Tiling* t = &s.t
+    cdef Py_ssize_t channels = min(TASK_CHANNELS, t.channels - first_channel)
+    cdef Py_ssize_t first, vectors, last_lanes, point, channel, plane
+    cdef real* sums = own_sums
+    panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+    plane = TASK_CHANNELS * vectors * LANES + UNIT
+    if own_sums == NULL:
+        plane = t.weight_plane
+        sums = (s.sums + chunk * s.chunk_size + first * t.channels
+                + first_channel * vectors * LANES)
+    for point in range(PRODUCTS):
+        gradient_product(t, sums + point * plane, panel, first_channel, channels,
+                         planes.v + point * planes.plane_v, planes.d + point * planes.plane_d,
+                         tiles, accumulate)
+    if own_sums != NULL:
+        for channel in range(channels):
+            gradient_out(s, own_sums + channel * vectors * LANES, plane, first_channel + channel,
+                         panel)
+
+
+cdef inline Py_ssize_t panel_start(const Tiling* t, Py_ssize_t panel) noexcept nogil:
+    """Where a panel of (channels, filters) begins."""
+    cdef Py_ssize_t first, vectors, last_lanes
+    panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+    return first * t.channels
+
+
+cdef inline void sums_out(
+    const int taps, const Gradient* s, const real* sums, const Py_ssize_t plane,
+    const Py_ssize_t channel, const Py_ssize_t panel,
+) noexcept nogil:
+    """dweight of one channel and a panel = G^T (its sums, added over the chunks) G"""
+    cdef const Tiling* t = &s.t
+    cdef vreal u[36]
+    cdef Py_ssize_t first, vectors, last_lanes, j, lanes, chunk, row
+    cdef const real* at
+    cdef real* rows[25]
+    cdef int point
+    for point in range(taps * taps):
+        row = weight_at(t, channel, point)
+        rows[point] = NULL if row < 0 else s.dweight + row
+    panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+    for j in range(vectors):
+        lanes = last_lanes if j == vectors - 1 else LANES
+        at = sums + j * LANES
+        for point in range(PRODUCTS):
+            u[point] = v_load(at + point * plane)
+        for chunk in range(1, s.chunks):
+            at += s.chunk_size
+            for point in range(PRODUCTS):
+                u[point] += v_load(at + point * plane)
+        weight_gradient_vector(taps, rows, first + j * LANES, u, lanes)
+
+
+cdef void gradient_out(
+    const Gradient* s, const real* sums, Py_ssize_t plane, Py_ssize_t channel, Py_ssize_t panel,
+) noexcept nogil:
+    if s.t.taps == 3:
+        sums_out(3, s, sums, plane, channel, panel)
+    else:
+        sums_out(5, s, sums, plane, channel, panel)
+
+
+cdef void chunks_out(const Gradient* s, Py_ssize_t channel) noexcept nogil:
+    """dweight of one channel from the chunks' sums."""
+    cdef const Tiling* t = &s.t
+    cdef Py_ssize_t first, vectors, last_lanes, panel
+    for panel in range(t.panels):
+        panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
+        gradient_out(s, s.sums + first * t.channels + channel * vectors * LANES, t.weight_plane,
+                     channel, panel)
+
+
+cdef void bias_out(const Gradient* s) noexcept nogil:
+    cdef const real* at
+    cdef vreal total
+    cdef Py_ssize_t first = 0, chunk, lanes
+    while first < s.t.filters:
+        lanes = min(LANES, s.t.filters - first)
+        at = s.sums + PRODUCTS * s.t.weight_plane + first
+        total = v_load(at)
+        for chunk in range(1, s.chunks):
+            total += v_load(at + chunk * s.chunk_size)
+        v_store_first(s.dbias + first, total, lanes)
+        first += LANES
+
+
+cdef void conv2d_winograd_backward_parameters(
+    real* dweight,         # (taps, taps, channels, filters)
+    real* dbias,           # (filters,) or NULL
+    const real* x,         # (images, height, width, channels)
+    const real* dy,        # (images, out_height, out_width, filters)
+    const Convolution* g,
+    char* workspace, Py_ssize_t workspace_per_thread, real* shared, int threads,
+) noexcept nogil:
+    """dweight = the sum over tiles of G^T ((B^T x B) (A dy A^T)) G, dbias = the sum of dy"""
+    cdef Gradient s
+    cdef Tiling* t = &s.t
+    cdef Py_ssize_t chunk, channel, row
+    t[0] = tiling_of(g, False)
+    s.dweight, s.dbias, s.x, s.dy = dweight, dbias, x, dy
+    if t.stride > 1:
+        for row in prange(g.images * t.height, schedule="static", num_threads=threads):
+            blocks_row(t, g, shared, x, row)
+        s.x = shared
+        shared += whole_units(g.images * t.height * t.width * t.channels)
+    s.sums = shared
+    s.chunk_size = PRODUCTS * t.weight_plane + t.wide_filters
+    s.chunks = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
+    s.chunks = max(1, min(s.chunks, t.tiles // t.gradient_block))
+    if threads > s.chunks or (only_block(&s) and s.chunk_size * <Py_ssize_t>sizeof(real) > BLOCK_BYTES):
+        for chunk in range(s.chunks):
+            gradient_chunk_by_team(&s, chunk, shared + s.chunks * s.chunk_size,
+                                   workspace, workspace_per_thread, threads)
+        if only_block(&s):
+            if dbias != NULL:
+                bias_out(&s)
+            return
+    elif threads > 1:
+        for chunk in prange(s.chunks, schedule="static", num_threads=threads):
+            gradient_chunk(&s, chunk, <real*>(workspace + threadid() * workspace_per_thread))
+    else:
+        for chunk in range(s.chunks):
+            gradient_chunk(&s, chunk, <real*>workspace)
+    if threads == 1:
+        for channel in range(t.channels):
+            chunks_out(&s, channel)
+    else:
+        for channel in prange(t.channels, schedule="static", num_threads=threads):
+            chunks_out(&s, channel)
+    if dbias != NULL:
+        bias_out(&s)
+
+
+cdef void run_conv2d_winograd_backward_parameters(const Step* s) noexcept nogil:
+    cdef Convolution g = convolution_of(s)
+    conv2d_winograd_backward_parameters(
+        <real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3], &g,
+        s.workspace, s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
+
+
+KERNELS = {
+    # The stride tells whether images are rearranged.
+    "conv2d_space_to_depth_backward_parameters": publish(run_conv2d_winograd_backward_parameters),
+    "conv2d_winograd_backward_parameters": publish(run_conv2d_winograd_backward_parameters),
+}

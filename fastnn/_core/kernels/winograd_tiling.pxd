@@ -1,0 +1,126 @@
+"""A convolution as Winograd's tiles: how many, in which blocks, and their way into the planes."""
+
+from fastnn._core.kernels.convolution cimport Convolution
+from fastnn._core.kernels.matmul cimport panel_count
+from fastnn._core.kernels.winograd_tiles cimport input_tile
+from fastnn._core.kernels.winograd_transforms cimport PRODUCTS
+from fastnn._core.simd cimport real
+
+
+cdef enum:
+    # Numbers that fastnn/_compiler/convolution/winograd.py has too.
+    UNIT = 16                  # channels of a plane are rounded up to this, on every instruction set
+    BLOCK_BYTES = 524288       # of a block's planes: half of a second-level cache
+    BLOCK_TILES = 24           # a block is a multiple of this: whole register tiles (8 or 6 rows)
+    MOST_BLOCK_TILES = 96
+    # A block of the weights' gradient: sums are read and written once for its tiles, which pays
+    # for planes that only the third-level cache holds.
+    GRADIENT_BLOCK_BYTES = 8388608
+
+
+cdef struct Tiling:
+    # A convolution as tiles: `channels` in, `filters` out. Of dx: the other way round.
+    Py_ssize_t height
+    Py_ssize_t width
+    Py_ssize_t channels
+    Py_ssize_t out_height
+    Py_ssize_t out_width
+    Py_ssize_t filters
+    Py_ssize_t pad_top
+    Py_ssize_t pad_left
+    int taps
+    Py_ssize_t outputs         # of a tile along an axis
+    Py_ssize_t tiles_across
+    Py_ssize_t tiles_of_image
+    Py_ssize_t tiles
+    Py_ssize_t wide_channels   # rounded up to UNIT
+    Py_ssize_t wide_filters
+    Py_ssize_t panels          # of filters
+    Py_ssize_t block           # tiles, in the forward pass
+    Py_ssize_t gradient_block  # tiles, in the weights' gradient
+    Py_ssize_t weight_plane    # elements of a plane of U
+    # Where a weight lies: those of a strided convolution are rearranged as its image is.
+    Py_ssize_t stride
+    Py_ssize_t kernel_height
+    Py_ssize_t kernel_width
+    Py_ssize_t weight_channels
+    Py_ssize_t weight_filters
+
+
+cdef inline Py_ssize_t whole_units(Py_ssize_t channels) noexcept nogil:
+    return (channels + UNIT - 1) // UNIT * UNIT
+
+
+cdef inline Py_ssize_t block_tiles(Py_ssize_t bytes_of_block, Py_ssize_t bytes_of_tile) noexcept nogil:
+    cdef Py_ssize_t tiles = bytes_of_block // bytes_of_tile // BLOCK_TILES * BLOCK_TILES
+    return min(max(tiles, BLOCK_TILES), MOST_BLOCK_TILES)
+
+
+cdef inline Tiling tiling_of(const Convolution* g, const bint of_gradient) noexcept nogil:
+    """Of a convolution with a stride: tiles of the image and weights in blocks of stride x stride."""
+    cdef Tiling t
+    cdef Py_ssize_t bytes_of_tile, pad_top = g.pad_top, pad_left = g.pad_left
+    t.stride = g.stride_height
+    t.kernel_height, t.kernel_width = g.kernel_height, g.kernel_width
+    t.weight_channels, t.weight_filters = g.channels, g.filters
+    t.taps = <int>((g.kernel_height + t.stride - 1) // t.stride)
+    t.outputs = 7 - t.taps
+    t.height, t.width, t.channels = g.height, g.width, g.channels
+    if t.stride > 1:
+        t.height, t.width = g.out_height + t.taps - 1, g.out_width + t.taps - 1
+        t.channels = g.channels * t.stride * t.stride
+        pad_top = pad_left = 0
+    t.out_height, t.out_width, t.filters = g.out_height, g.out_width, g.filters
+    t.pad_top, t.pad_left = pad_top, pad_left
+    if of_gradient:
+        t.out_height, t.out_width, t.filters = t.height, t.width, t.channels
+        t.height, t.width, t.channels = g.out_height, g.out_width, g.filters
+        t.pad_top, t.pad_left = t.taps - 1 - pad_top, t.taps - 1 - pad_left
+    t.tiles_across = (t.out_width + t.outputs - 1) // t.outputs
+    t.tiles_of_image = (t.out_height + t.outputs - 1) // t.outputs * t.tiles_across
+    t.tiles = g.images * t.tiles_of_image
+    t.wide_channels = whole_units(t.channels)
+    t.wide_filters = whole_units(t.filters)
+    t.panels = panel_count(t.filters)
+    t.weight_plane = t.channels * t.wide_filters + UNIT
+    bytes_of_tile = PRODUCTS * sizeof(real) * max(t.wide_channels, t.wide_filters)
+    t.block = block_tiles(BLOCK_BYTES, bytes_of_tile)
+    bytes_of_tile = PRODUCTS * sizeof(real) * (t.wide_channels + t.wide_filters)
+    t.gradient_block = block_tiles(GRADIENT_BLOCK_BYTES, bytes_of_tile)
+    return t
+
+
+cdef inline Py_ssize_t weight_at(
+    const Tiling* t, const Py_ssize_t channel, const int tap,
+) noexcept nogil:
+    """Where the weights (weight_filters,) of a channel and a tap begin; -1 where there are none."""
+    cdef Py_ssize_t row, column
+    if t.stride == 1:
+        return (tap * t.weight_channels + channel) * t.weight_filters
+    row = tap // t.taps * t.stride + channel // t.weight_channels // t.stride
+    column = tap % t.taps * t.stride + channel // t.weight_channels % t.stride
+    if row >= t.kernel_height or column >= t.kernel_width:
+        return -1
+    return ((row * t.kernel_width + column) * t.weight_channels
+            + channel % t.weight_channels) * t.weight_filters
+
+
+cdef inline Py_ssize_t block_start(Py_ssize_t block, Py_ssize_t blocks, Py_ssize_t tiles) noexcept nogil:
+    """Blocks of nearly equal size, each a multiple of 8 tiles but for the last."""
+    return min(tiles, block * ((tiles + 7) // 8) // blocks * 8)
+
+
+cdef inline void tiles_in(
+    const Tiling* t, real* v, Py_ssize_t plane, const real* x,
+    Py_ssize_t first, Py_ssize_t last, const real* zeros,
+) noexcept nogil:
+    """v (36 planes, last - first tiles, wide_channels) = B^T x B"""
+    cdef Py_ssize_t tile, image, of_image
+    for tile in range(first, last):
+        image = tile // t.tiles_of_image
+        of_image = tile - image * t.tiles_of_image
+        input_tile(v + (tile - first) * t.wide_channels, plane,
+                   x + image * t.height * t.width * t.channels,
+                   of_image // t.tiles_across * t.outputs - t.pad_top,
+                   of_image % t.tiles_across * t.outputs - t.pad_left,
+                   t.height, t.width, t.channels, zeros)
