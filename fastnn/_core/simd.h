@@ -124,6 +124,27 @@ FASTNN_INLINE vreal v_scale_by_power(vreal v, vreal n) {
   return v * first * second;
 }
 
+/* Whole numbers, one to a lane as wide as a real; 0 to 65535 where they lie in memory. */
+FASTNN_INLINE vmask v_set_whole(ptrdiff_t n) { return (vmask){0} + (real_bits)n; }
+FASTNN_INLINE vmask v_same(vmask a, vmask b) { return (vmask)(a == b); }
+FASTNN_INLINE vmask v_select_whole(vmask mask, vmask a, vmask b) { return (mask & a) | (~mask & b); }
+typedef uint16_t vshort __attribute__((vector_size(VECTOR_BYTES / sizeof(real) * 2), aligned(2), may_alias));
+FASTNN_INLINE vmask v_load_short(const uint16_t *p) {
+  return __builtin_convertvector(*(const vshort *)p, vmask);
+}
+FASTNN_INLINE void v_store_short(uint16_t *p, vmask v) {
+  *(vshort *)p = __builtin_convertvector(v, vshort);
+}
+FASTNN_INLINE vmask v_load_first_short(const uint16_t *p, ptrdiff_t count) {
+  vshort v = {0};
+  memcpy(&v, p, 2 * count);
+  return __builtin_convertvector(v, vmask);
+}
+FASTNN_INLINE void v_store_first_short(uint16_t *p, vmask v, ptrdiff_t count) {
+  vshort narrow = __builtin_convertvector(v, vshort);
+  memcpy(p, &narrow, 2 * count);
+}
+
 /* Sum over the lanes, by halves: one order for every build of the same width. */
 FASTNN_INLINE real v_sum(vreal v) {
   real lane[VECTOR_BYTES / sizeof(real)];

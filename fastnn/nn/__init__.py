@@ -16,6 +16,7 @@ from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, MultiMa
 from fastnn.nn.module import Module
 from fastnn.nn.normalization import BatchNorm1d
 from fastnn.nn.parameter import Parameter
+from fastnn.nn.pooling import MaxPool2d
 from fastnn.nn.structure import Dropout, Flatten, Identity, ModuleList, Sequential
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool2d",
     "Maxout",
     "Module",
     "ModuleList",
