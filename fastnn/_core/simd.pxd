@@ -45,3 +45,7 @@ cdef extern from "simd.h" nogil:
     real v_largest(vreal v)
     vreal v_interleave_low(vreal a, vreal b)
     vreal v_interleave_high(vreal a, vreal b)
+    vreal v_mantissa(vreal x)
+    vreal v_exponent(vreal x)
+    vreal v_interleave_three(vreal a, vreal b, vreal c, const int part)
+    vreal v_every_third(vreal a, vreal b, vreal c, const int part)

@@ -29,14 +29,20 @@ def require_image(x):
 
 def windows_of(image, attributes) -> list[Windows]:
     """The windows of both axes of an image (height, width), by the attributes of a node."""
+    if "kernel" not in attributes:
+        return [
+            adaptive_windows(length, out_length)
+            for length, out_length in zip(image, attributes["output_size"], strict=True)
+        ]
     return [
-        sliding_windows(length, *(attributes[name][axis] for name in SLIDING if name in attributes))
-        if "kernel" in attributes
-        else adaptive_windows(length, attributes["output_size"][axis])
+        sliding_windows(
+            length, **{name: attributes[name][axis] for name in SLIDING if name in attributes}
+        )
         for axis, length in enumerate(image)
     ]
 
 
+# Attributes that are pairs: arguments of sliding_windows for either axis.
 SLIDING = ("kernel", "stride", "padding", "dilation", "ceil_mode", "count_padding")
 
 
@@ -104,3 +110,78 @@ class MaxPoolBackward(Operator):
         (dx,) = node.outputs
         windows = windows_of(node.attributes["image"], node.attributes)
         return [pool_call("max_pool_backward", [dx, dy, winner], windows, dx, dy)]
+
+
+class AveragePool(Operator):
+    """y = the average of each window, by channel.
+
+    Attributes, for both axes: `kernel`, `stride`, `padding`, `ceil_mode`, `count_padding`, or
+    `output_size` alone (adaptive); and `divisor`: what each sum is divided by, or 0 for the size of
+    its window.
+    """
+
+    name = "average_pool"
+    layout = "channels"
+
+    def infer(self, node):
+        (x,) = node.inputs
+        windows = windows_of(require_image(x), node.attributes)
+        return [same(x, shape=(*(axis.out_length for axis in windows), x.columns))]
+
+    def backward(self, node, gradients):
+        x = node.inputs[0]
+        return x.graph.record(
+            "average_pool_backward", gradients, image=x.shape[:2], **node.attributes
+        )
+
+    def lower(self, node):
+        (x,), (y,) = node.inputs, node.outputs
+        windows = windows_of(x.shape[:2], node.attributes)
+        return [
+            pool_call("average_pool_forward", [y, x], windows, x, y, [node.attributes["divisor"]])
+        ]
+
+    def flops(self, node):
+        (x,), (y,) = node.inputs, node.outputs
+        rows, columns = windows_of(x.shape[:2], node.attributes)
+        return y.size * rows.kernel * columns.kernel
+
+
+class AveragePoolBackward(Operator):
+    """dx = each window's dy, divided, summed over windows; attribute `image`: the size of dx."""
+
+    name = "average_pool_backward"
+    layout = "channels"
+
+    def infer(self, node):
+        (dy,) = node.inputs
+        return [same(dy, shape=(*node.attributes["image"], dy.columns))]
+
+    def lower(self, node):
+        (dy,), (dx,) = node.inputs, node.outputs
+        windows = windows_of(node.attributes["image"], node.attributes)
+        return [
+            pool_call(
+                "average_pool_backward", [dx, dy], windows, dx, dy, [node.attributes["divisor"]]
+            )
+        ]
+
+
+class Upsample(AveragePoolBackward):
+    """y = x with every pixel repeated `factor` (height, width) times: a pooling's backward pass."""
+
+    name = "upsample"
+
+    def infer(self, node):
+        (x,) = node.inputs
+        height, width = require_image(x)
+        down, across = node.attributes["factor"]
+        node.attributes |= {
+            **{"kernel": (down, across), "stride": (down, across), "divisor": 1.0},
+            "image": (height * down, width * across),
+        }
+        return super().infer(node)
+
+    def backward(self, node, gradients):
+        attributes = {name: node.attributes[name] for name in ("kernel", "stride", "divisor")}
+        return gradients[0].graph.record("average_pool", gradients, **attributes)

@@ -12,7 +12,13 @@ array([[0., 2.]])
 """
 
 from fastnn.nn.functional.image import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    dropout2d,
+    interpolate,
+    local_response_norm,
     max_pool2d,
+    pad,
 )
 from fastnn.nn.functional.layers import (
     batch_norm,
@@ -39,20 +45,26 @@ from fastnn.nn.functional.loss import (
 )
 
 __all__ = [
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "concatenate",
     "cross_entropy",
     "dropout",
+    "dropout2d",
     "elu",
     "flatten",
+    "interpolate",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "max_pool2d",
     "maxout",
     "mse_loss",
     "multi_margin_loss",
+    "pad",
     "prelu",
     "relu",
     "sigmoid",

@@ -10,6 +10,7 @@ from fastnn.nn.functional.record import (
     computes_on_arrays,
     constant,
     in_graph,
+    new_salt,
     weight_in_graph,
 )
 from fastnn.nn.parameter import Parameter
@@ -122,9 +123,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """In training, zero with probability `p`, else ``x / (1 - p)``; the input itself otherwise."""
     if not training or p == 0:
         return input
-    # The salt tells the masks of a run apart; counted by graph, so that a seed repeats a run.
-    salt = 1 + sum(node.operator.name == "dropout" for node in input.graph.nodes)
-    return input.graph.record("dropout", [input], p=float(p), salt=salt)[0]
+    return input.graph.record("dropout", [input], p=float(p), salt=new_salt(input.graph))[0]
 
 
 @computes_on_arrays("input")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph, Value
+from fastnn._compiler.lower import RANDOM
 from fastnn._core.program import aligned_zeros
 from fastnn.nn.parameter import Parameter
 
@@ -87,3 +88,8 @@ def weight_in_graph(graph: Graph, weight: Any, storage_axes: tuple[int, ...]) ->
         return in_graph(graph, weight)
     parameter = Parameter(np.asarray(weight, dtype=graph.dtype), False, storage_axes)
     return graph.source(parameter, parameter.shape)
+
+
+def new_salt(graph: Graph) -> int:
+    """What tells the masks of a run apart; counted by graph, so that a seed repeats a run."""
+    return 1 + sum(node.operator.name in RANDOM for node in graph.nodes)
