@@ -102,7 +102,7 @@ class BatchNorm2d(BatchNorm1d):
     >>> import numpy as np
     >>> from fastnn import nn
     >>> x = np.array([[[[1.0, 3.0]]]])
-    >>> nn.BatchNorm2d(1)(x).round(3)
+    >>> nn.BatchNorm2d(1).astype("float64")(x).round(3)
     array([[[[-1.,  1.]]]])
     """
 
