@@ -11,6 +11,7 @@ Conversions are recorded where an operator is recorded (`Graph.record`), by what
 `any`        elementwise: takes whatever there is, the same for all its inputs
 `channels`   works by channels, which are the last axis of an image
 `plain`      looks at an example as PyTorch lays it out (flatten, linear, softmax, labels)
+`as it is`   a conversion
 ===========  ====================================================================================
 
 Being nodes like others, they have a backward rule (each is the other's), are never computed twice
@@ -40,7 +41,7 @@ def arrange(
     """The inputs in the layout that an operator asks for, with conversions recorded."""
     inputs = list(inputs)
     images = [value for value in inputs if is_image(value)]
-    if not images:
+    if not images or operator.layout == "as it is":
         return inputs
     wanted = PLAIN
     if operator.layout == "channels" or (

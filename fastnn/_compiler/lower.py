@@ -22,6 +22,8 @@ from fastnn._core.program import (
     aligned_zeros,
 )
 
+# Operators that draw from the run's random key.
+RANDOM = ("dropout", "dropout_channels")
 LABEL_OPERATORS = ("cross_entropy", "multi_margin")
 
 
@@ -136,7 +138,7 @@ def lower(
         least = node.operator.least_batch(node)
         if least > 1:
             program.require_batch(least, f"layer {node.layer!r} ({node.operator.name}) in training")
-    is_random = any(node.operator.name == "dropout" for node in nodes)
+    is_random = any(node.operator.name in RANDOM for node in nodes)
     return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace, is_random)
 
 

@@ -134,6 +134,16 @@ FASTNN_INLINE vreal v_sqrt(vreal v) {
   return root;
 }
 
+/* x = m 2^e with m in [1, 2), for a positive, normal x. */
+FASTNN_INLINE vreal v_mantissa(vreal x) {
+  const vmask mantissa = (vmask){0} + (((real_bits)1 << REAL_MANTISSA_BITS) - 1);
+  const vmask one = (vmask){0} + ((real_bits)REAL_EXPONENT_BIAS << REAL_MANTISSA_BITS);
+  return (vreal)(((vmask)x & mantissa) | one);
+}
+FASTNN_INLINE vreal v_exponent(vreal x) {
+  return __builtin_convertvector(((vmask)x >> REAL_MANTISSA_BITS) - REAL_EXPONENT_BIAS, vreal);
+}
+
 /* To the nearest whole number, for |v| below 2^31 (anything beyond, and for NaN). */
 FASTNN_INLINE vreal v_round(vreal v) {
 #if defined(__AVX512F__) && defined(FASTNN_DOUBLE)
@@ -163,6 +173,41 @@ FASTNN_INLINE vreal v_flush(vreal v) {
   const vmask exponent = (vmask){0} + (((real_bits)1 << (8 * sizeof(real) - 1)) - 1
                                        - (((real_bits)1 << REAL_MANTISSA_BITS) - 1));
   return v_zero_where(((vmask)v & exponent) == 0, v);
+}
+
+/* Whole numbers, one to a lane as wide as a real; 0 to 65535 where they lie in memory. */
+FASTNN_INLINE vmask v_set_whole(ptrdiff_t n) { return (vmask){0} + (real_bits)n; }
+FASTNN_INLINE vmask v_same(vmask a, vmask b) { return (vmask)(a == b); }
+FASTNN_INLINE vmask v_select_whole(vmask mask, vmask a, vmask b) { return (mask & a) | (~mask & b); }
+typedef uint16_t vshort __attribute__((vector_size(VECTOR_BYTES / sizeof(real) * 2), aligned(2), may_alias));
+FASTNN_INLINE vmask v_load_short(const uint16_t *p) {
+  return __builtin_convertvector(*(const vshort *)p, vmask);
+}
+FASTNN_INLINE void v_store_short(uint16_t *p, vmask v) {
+  *(vshort *)p = __builtin_convertvector(v, vshort);
+}
+FASTNN_INLINE vmask v_load_first_short(const uint16_t *p, ptrdiff_t count) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__) && defined(FASTNN_DOUBLE)
+  vshort v = (vshort)_mm_maskz_loadu_epi16((__mmask8)((1u << count) - 1), p);
+#elif defined(__AVX512BW__) && defined(__AVX512VL__)
+  vshort v = (vshort)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), p);
+#else
+  vshort v = {0};
+  for (ptrdiff_t i = 0; i < LANES; i++)
+    if (i < count) v[i] = p[i];
+#endif
+  return __builtin_convertvector(v, vmask);
+}
+FASTNN_INLINE void v_store_first_short(uint16_t *p, vmask whole, ptrdiff_t count) {
+  vshort v = __builtin_convertvector(whole, vshort);
+#if defined(__AVX512BW__) && defined(__AVX512VL__) && defined(FASTNN_DOUBLE)
+  _mm_mask_storeu_epi16(p, (__mmask8)((1u << count) - 1), (__m128i)v);
+#elif defined(__AVX512BW__) && defined(__AVX512VL__)
+  _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1), (__m256i)v);
+#else
+  for (ptrdiff_t i = 0; i < LANES; i++)
+    if (i < count) p[i] = v[i];
+#endif
 }
 
 /* Sum over the lanes, by halves: one order for every build of the same width. */
@@ -205,3 +250,35 @@ FASTNN_INLINE real v_largest(vreal v) {
 #endif
 FASTNN_INLINE vreal v_interleave_low(vreal a, vreal b) { return V_SHUFFLE(a, b, LOW_LANES); }
 FASTNN_INLINE vreal v_interleave_high(vreal a, vreal b) { return V_SHUFFLE(a, b, HIGH_LANES); }
+
+/* Vector `part` (a literal 0, 1 or 2) of a0 b0 c0 a1 b1 c1 ..., and of the way back: every third
+ * element, from number `part` on, of the three vectors a, b, c. */
+#if VECTOR_BYTES / 4 == 16 && !defined(FASTNN_DOUBLE)
+#define LANE_NUMBERS 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+#elif (VECTOR_BYTES == 64) || (VECTOR_BYTES == 32 && !defined(FASTNN_DOUBLE))
+#define LANE_NUMBERS 0, 1, 2, 3, 4, 5, 6, 7
+#elif (VECTOR_BYTES == 32) || !defined(FASTNN_DOUBLE)
+#define LANE_NUMBERS 0, 1, 2, 3
+#else
+#define LANE_NUMBERS 0, 1
+#endif
+FASTNN_INLINE vreal v_pick(vreal a, vreal b, vmask lanes) {
+#if defined(__clang__)
+  vreal v;
+  for (int i = 0; i < LANES; i++) v[i] = lanes[i] < LANES ? a[lanes[i]] : b[lanes[i] - LANES];
+  return v;
+#else
+  return __builtin_shuffle(a, b, lanes);
+#endif
+}
+FASTNN_INLINE vreal v_interleave_three(vreal a, vreal b, vreal c, const int part) {
+  const vmask lane = (vmask){LANE_NUMBERS}, number = lane + part * LANES;
+  const vmask from = number / 3, which = number - 3 * from;
+  vreal ab = v_pick(a, b, from + ((vmask)(which == 1) & LANES));
+  return v_pick(ab, c, v_select_whole((vmask)(which == 2), from + LANES, lane));
+}
+FASTNN_INLINE vreal v_every_third(vreal a, vreal b, vreal c, const int part) {
+  const vmask lane = (vmask){LANE_NUMBERS}, number = 3 * lane + part;
+  vreal ab = v_pick(a, b, number & (2 * LANES - 1));
+  return v_pick(ab, c, v_select_whole((vmask)(number >= 2 * LANES), number - LANES, lane));
+}

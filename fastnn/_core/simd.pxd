@@ -5,6 +5,8 @@ decides by the build, so that one source serves both precisions and every instru
 Cython is told "float"; it only passes the names on.
 """
 
+from libc.stdint cimport uint16_t
+
 cdef extern from "simd.h" nogil:
     ctypedef float real
     ctypedef float vreal
@@ -29,6 +31,13 @@ cdef extern from "simd.h" nogil:
     vreal v_select(vmask mask, vreal a, vreal b)
     vreal v_zero_where(vmask mask, vreal v)
     vreal v_max(vreal a, vreal b)
+    vmask v_set_whole(Py_ssize_t n)
+    vmask v_same(vmask a, vmask b)
+    vmask v_select_whole(vmask mask, vmask a, vmask b)
+    vmask v_load_short(const uint16_t* p)
+    vmask v_load_first_short(const uint16_t* p, Py_ssize_t count)
+    void v_store_short(uint16_t* p, vmask v)
+    void v_store_first_short(uint16_t* p, vmask v, Py_ssize_t count)
     vreal v_abs(vreal v)
     vreal v_copy_sign(vreal magnitude, vreal sign_of)
     vreal v_sqrt(vreal v)
@@ -39,3 +48,7 @@ cdef extern from "simd.h" nogil:
     real v_largest(vreal v)
     vreal v_interleave_low(vreal a, vreal b)
     vreal v_interleave_high(vreal a, vreal b)
+    vreal v_mantissa(vreal x)
+    vreal v_exponent(vreal x)
+    vreal v_interleave_three(vreal a, vreal b, vreal c, const int part)
+    vreal v_every_third(vreal a, vreal b, vreal c, const int part)

@@ -11,25 +11,39 @@ from fastnn.nn.activation import (
     Softmax,
     Tanh,
 )
+from fastnn.nn.image import (
+    Dropout2d,
+    LocalResponseNorm,
+    Upsample,
+    UpsamplingNearest2d,
+    ZeroPad2d,
+)
 from fastnn.nn.linear import Linear, Maxout
 from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, MultiMarginLoss
 from fastnn.nn.module import Module
-from fastnn.nn.normalization import BatchNorm1d
+from fastnn.nn.normalization import BatchNorm1d, BatchNorm2d
 from fastnn.nn.parameter import Parameter
+from fastnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from fastnn.nn.structure import Dropout, Flatten, Identity, ModuleList, Sequential
 
 __all__ = [
     "ELU",
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
+    "BatchNorm2d",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout2d",
     "Flatten",
     "Identity",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool2d",
     "Maxout",
     "Module",
     "ModuleList",
@@ -41,6 +55,9 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "Upsample",
+    "UpsamplingNearest2d",
+    "ZeroPad2d",
     "functional",
     "init",
 ]

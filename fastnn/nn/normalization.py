@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._compiler.graph import Value
+from fastnn._compiler.layout import seen_shape
 from fastnn.nn import functional
 from fastnn.nn.linear import check_features
 from fastnn.nn.module import Module
@@ -83,3 +85,31 @@ class BatchNorm1d(Module):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
             f"affine={self.affine}, track_running_stats={self.track_running_stats}"
         )
+
+
+class BatchNorm2d(BatchNorm1d):
+    """`BatchNorm1d` for images: by channel, over the batch and all pixels.
+
+    Parameters and attributes are those of `BatchNorm1d`.
+
+    Raises
+    ------
+    ValueError
+        In training, for a single image of one pixel: one value has no variance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> x = np.array([[[[1.0, 3.0]]]])
+    >>> nn.BatchNorm2d(1).astype("float64")(x).round(3)
+    array([[[[-1.,  1.]]]])
+    """
+
+    def forward(self, x: Any) -> Any:
+        shape = np.shape(x) if not isinstance(x, Value) else ("batch", *seen_shape(x))
+        if len(shape) != 4:
+            raise ValueError(
+                f"BatchNorm2d: got shape {shape}, expected (batch, channels, height, width)"
+            )
+        return super().forward(x)

@@ -15,6 +15,15 @@ from fastnn._compiler.operators.activation import (
     SoftmaxBackward,
 )
 from fastnn._compiler.operators.base import Operator
+from fastnn._compiler.operators.image import (
+    Crop,
+    DropoutChannels,
+    DropoutChannelsBackward,
+    LocalResponse,
+    LocalResponseBackward,
+    Pad,
+)
+from fastnn._compiler.operators.layout import Relabel, ToChannelsLast, ToPlain
 from fastnn._compiler.operators.linear import (
     Linear,
     LinearBackwardInput,
@@ -31,6 +40,13 @@ from fastnn._compiler.operators.loss import (
     SquaredErrorBackward,
 )
 from fastnn._compiler.operators.normalization import BatchNorm, BatchNormBackward
+from fastnn._compiler.operators.pooling import (
+    AveragePool,
+    AveragePoolBackward,
+    MaxPool,
+    MaxPoolBackward,
+    Upsample,
+)
 from fastnn._compiler.operators.structure import (
     Add,
     Concatenate,
@@ -56,6 +72,10 @@ OPERATORS: dict[str, Operator] = {
         *(BatchNorm, BatchNormBackward),
         *(Dropout, DropoutBackward, Maxout, MaxoutBackward),
         *(Add, Multiply, Scale, Copy, Reshape, Concatenate, Slice, Unslice),
+        *(ToChannelsLast, ToPlain, Relabel),
+        *(MaxPool, MaxPoolBackward, AveragePool, AveragePoolBackward, Upsample),
+        *(Pad, Crop, LocalResponse, LocalResponseBackward),
+        *(DropoutChannels, DropoutChannelsBackward),
         *(CrossEntropy, CrossEntropyBackward, MultiMargin, MultiMarginBackward),
         *(SquaredError, SquaredErrorBackward, BinaryCrossEntropy, BinaryCrossEntropyBackward),
         *(SGDUpdate, CountStep, SquaredNorm, ClipFactor),

@@ -18,7 +18,7 @@ BYTES_PER_NANOSECOND = 60.0
 # vectors of 64 bytes at the most.
 PANEL_WORKSPACE_BYTES = 1024 * 4 * 64
 
-ITEMSIZES = {"float32": 4, "float64": 8, "int64": 8}
+ITEMSIZES = {"float32": 4, "float64": 8, "int64": 8, "uint16": 2}
 
 REDUCTIONS = {"mean": 0, "sum": 1, "none": 2}
 
@@ -80,7 +80,8 @@ class Operator:
     reads_beyond : inputs of which a kernel reads (never uses) a vector beyond the end, which must
         therefore not lie in memory of the caller's
     updates_state : has an effect besides its outputs, and is kept even if they are not used
-    layout : how it wants images to lie: "any", "channels" or "plain" (fastnn/_compiler/layout.py)
+    layout : how it wants images to lie: "any", "channels", "plain" or "as it is"
+        (fastnn/_compiler/layout.py)
     """
 
     name = ""

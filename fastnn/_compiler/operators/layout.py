@@ -30,8 +30,7 @@ class ToChannelsLast(Operator):
 
     def lower(self, node):
         (y,), (x,) = node.outputs, node.inputs
-        channels, pixels = (x.shape[0], x.shape[1] * x.shape[2])
-        return [transpose_images(y, x, channels, pixels)]
+        return [convert("images_to_channels_last", y, x, y.columns, y.rows)]
 
     def flops(self, node):
         return 0
@@ -50,7 +49,7 @@ class ToPlain(ToChannelsLast):
 
     def lower(self, node):
         (y,), (x,) = node.outputs, node.inputs
-        return [transpose_images(y, x, x.rows, x.columns)]
+        return [convert("images_to_plain", y, x, x.columns, x.rows)]
 
 
 class Relabel(ToChannelsLast):
@@ -72,7 +71,7 @@ class Relabel(ToChannelsLast):
 OTHER_WAY = {PLAIN: ToChannelsLast(), CHANNELS_LAST: ToPlain()}
 
 
-def transpose_images(y, x, rows, columns):
-    """Each image, taken for a matrix (rows, columns), transposed."""
+def convert(kernel, y, x, channels, pixels):
+    """A conversion of each image."""
     time = elements(x) * (2 / ELEMENTS_PER_NANOSECOND)
-    return Call("transpose_images", [y, x], [BATCH, rows, columns], [], time)
+    return Call(kernel, [y, x], [BATCH, channels, pixels], [], time)

@@ -94,6 +94,60 @@ cdef void dropout_backward(
     dropout_forward(dx, dy, n, salt, p, random_key, threads)
 
 
+cdef void drop_channels_of_image(
+    real* y, const real* x, Py_ssize_t pixels, Py_ssize_t channels, Py_ssize_t first,
+    uint64_t key, uint32_t dropped_below, real scale,
+) noexcept nogil:
+    """BLOCK channels, from `first` on, of all pixels of an image"""
+    cdef real factor[BLOCK]
+    cdef Py_ssize_t pixel, i, count = min(<Py_ssize_t>BLOCK, channels - first)
+    random_factors(factor, <uint32_t>first, <uint32_t>key, <uint32_t>(key >> 32),
+                   dropped_below, scale)
+    y += first
+    x += first
+    for pixel in range(pixels):  # no-cython-lint
+        i = 0
+        while i + LANES <= count:
+            v_store(y + i, v_load(x + i) * v_load(factor + i))
+            i += LANES
+        if i < count:
+            v_store_first(y + i, v_load_first(x + i, count - i) * v_load(factor + i), count - i)
+        y += channels
+        x += channels
+
+
+cdef void dropout_channels_forward(
+    real* y,                 # (images, pixels, channels)
+    const real* x,           # (images, pixels, channels)
+    Py_ssize_t images, Py_ssize_t pixels, Py_ssize_t channels, Py_ssize_t salt, double p,
+    uint64_t random_key, int threads,
+) noexcept nogil:
+    """The same for whole channels of an image: one random number for each"""
+    cdef uint64_t stream = mix64(random_key + mix64(<uint64_t>salt + 1))
+    cdef bint none_kept = p >= 1
+    cdef uint32_t dropped_below = <uint32_t>min(max(p, 0.0) * 4294967296.0, 4294967295.0)
+    cdef real scale = <real>(0.0 if none_kept else 1.0 / (1.0 - p))
+    cdef Py_ssize_t blocks = (channels + BLOCK - 1) // BLOCK
+    cdef Py_ssize_t piece, image
+    for piece in prange(images * blocks, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        image = piece // blocks
+        drop_channels_of_image(
+            y + image * pixels * channels, x + image * pixels * channels, pixels, channels,
+            (piece - image * blocks) * BLOCK,
+            mix64(stream + <uint64_t>image * <uint64_t>0x9E3779B97F4A7C15), dropped_below, scale)
+
+
+cdef void dropout_channels_backward(
+    real* dx,                # (images, pixels, channels)
+    const real* dy,          # (images, pixels, channels)
+    Py_ssize_t images, Py_ssize_t pixels, Py_ssize_t channels, Py_ssize_t salt, double p,
+    uint64_t random_key, int threads,
+) noexcept nogil:
+    """dx = dy / (1 - p) in the channels that the forward pass of the same key kept, else dy 0"""
+    dropout_channels_forward(dx, dy, images, pixels, channels, salt, p, random_key, threads)
+
+
 cdef void run_dropout_forward(const Step* s) noexcept nogil:
     dropout_forward(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.scalar[0],
                     s.random_key[0], s.threads)
@@ -104,7 +158,19 @@ cdef void run_dropout_backward(const Step* s) noexcept nogil:
                      s.random_key[0], s.threads)
 
 
+cdef void run_dropout_channels_forward(const Step* s) noexcept nogil:
+    dropout_channels_forward(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.size[2],
+                             s.size[3], s.scalar[0], s.random_key[0], s.threads)
+
+
+cdef void run_dropout_channels_backward(const Step* s) noexcept nogil:
+    dropout_channels_backward(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.size[2],
+                              s.size[3], s.scalar[0], s.random_key[0], s.threads)
+
+
 KERNELS = {
     "dropout_forward": publish(run_dropout_forward),
     "dropout_backward": publish(run_dropout_backward),
+    "dropout_channels_forward": publish(run_dropout_channels_forward),
+    "dropout_channels_backward": publish(run_dropout_channels_backward),
 }

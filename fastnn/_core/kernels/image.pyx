@@ -1,37 +1,262 @@
-"""Images between the layout that users see and the channels-last one of the kernels."""
+"""Images between the layout that users see and the channels-last one of the kernels, and padding.
+
+A change of layout is the transpose of a matrix (channels, pixels) or (pixels, channels), done in
+squares of LANES x LANES in registers. Three channels have a way of their own, since most of a
+square would be empty. Pieces of work are blocks of pixels, so that a single image is shared too.
+"""
 
 from cython.parallel cimport prange
+from libc.string cimport memcpy, memset
 
-from fastnn._core.simd cimport real
+from fastnn._core.kernels.matmul cimport transpose_square
+from fastnn._core.simd cimport (
+    LANES,
+    real,
+    v_every_third,
+    v_interleave_three,
+    v_load,
+    v_load_first,
+    v_set,
+    v_store,
+    v_store_first,
+    vreal,
+)
 from fastnn._core.step cimport Step, publish
 
+cdef enum:
+    # Pixels of a piece of work.
+    PIECE = 512
+    # Pixels that are done for some channels before the next channels: whole cache lines are
+    # written before they leave the cache.
+    STRIP = 64
 
-cdef void transpose_image(
-    real* y, const real* x, Py_ssize_t rows, Py_ssize_t columns,
+
+cdef inline void transpose_one(
+    real* y, const real* x, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t y_row, Py_ssize_t x_row,
 ) noexcept nogil:
-    cdef Py_ssize_t row, column
-    for row in range(rows):
-        for column in range(columns):
-            y[column * rows + row] = x[row * columns + column]
-
-
-cdef void transpose_images(
-    real* y,             # (images, columns, rows)
-    const real* x,       # (images, rows, columns)
-    Py_ssize_t images, Py_ssize_t rows, Py_ssize_t columns, int threads,
-) noexcept nogil:
-    """Each matrix transposed"""
-    cdef Py_ssize_t image, size = rows * columns
-    if threads == 1:
-        for image in range(images):
-            transpose_image(y + image * size, x + image * size, rows, columns)
+    """y (columns, rows) = x (rows, columns) transposed, neither larger than LANES"""
+    cdef vreal square[16]
+    cdef Py_ssize_t i
+    if rows == LANES and columns == LANES:
+        for i in range(LANES):
+            square[i] = v_load(x + i * x_row)
+        transpose_square(square)
+        for i in range(LANES):
+            v_store(y + i * y_row, square[i])
         return
-    for image in prange(images, schedule="static", num_threads=threads):
-        transpose_image(y + image * size, x + image * size, rows, columns)
+    for i in range(LANES):
+        square[i] = v_load_first(x + i * x_row, columns) if i < rows else v_set(0)
+    transpose_square(square)
+    for i in range(LANES):
+        if i < columns:
+            v_store_first(y + i * y_row, square[i], rows)
 
 
-cdef void run_transpose_images(const Step* s) noexcept nogil:
-    transpose_images(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.size[2], s.threads)
+cdef void channels_to_last(
+    real* y, const real* x, Py_ssize_t channels, Py_ssize_t pixels, Py_ssize_t first, Py_ssize_t last,
+) noexcept nogil:
+    """Pixels `first` to `last` of y (pixels, channels) = x (channels, pixels)"""
+    cdef Py_ssize_t strip, channel, pixel, end
+    for strip in range((last - first + STRIP - 1) // STRIP):
+        end = min(last, first + (strip + 1) * STRIP)
+        channel = 0
+        while channel < channels:
+            pixel = first + strip * STRIP
+            while pixel < end:
+                transpose_one(y + pixel * channels + channel, x + channel * pixels + pixel,
+                              min(<Py_ssize_t>LANES, channels - channel),
+                              min(<Py_ssize_t>LANES, end - pixel), channels, pixels)
+                pixel += LANES
+            channel += LANES
 
 
-KERNELS = {"transpose_images": publish(run_transpose_images)}
+cdef void channels_to_first(
+    real* y, const real* x, Py_ssize_t channels, Py_ssize_t pixels, Py_ssize_t first, Py_ssize_t last,
+) noexcept nogil:
+    """Pixels `first` to `last` of y (channels, pixels) = x (pixels, channels)"""
+    cdef Py_ssize_t strip, channel, pixel, end
+    for strip in range((last - first + STRIP - 1) // STRIP):
+        end = min(last, first + (strip + 1) * STRIP)
+        channel = 0
+        while channel < channels:
+            pixel = first + strip * STRIP
+            while pixel < end:
+                transpose_one(y + channel * pixels + pixel, x + pixel * channels + channel,
+                              min(<Py_ssize_t>LANES, end - pixel),
+                              min(<Py_ssize_t>LANES, channels - channel), pixels, channels)
+                pixel += LANES
+            channel += LANES
+
+
+cdef void three_to_last(
+    real* y, const real* x, Py_ssize_t pixels, Py_ssize_t first, Py_ssize_t last,
+) noexcept nogil:
+    """The same as channels_to_last for three channels"""
+    cdef vreal a, b, c
+    cdef Py_ssize_t pixel = first
+    while pixel + LANES <= last:
+        a = v_load(x + pixel)
+        b = v_load(x + pixels + pixel)
+        c = v_load(x + 2 * pixels + pixel)
+        v_store(y + 3 * pixel, v_interleave_three(a, b, c, 0))
+        v_store(y + 3 * pixel + LANES, v_interleave_three(a, b, c, 1))
+        v_store(y + 3 * pixel + 2 * LANES, v_interleave_three(a, b, c, 2))
+        pixel += LANES
+    if pixel < last:
+        channels_to_last(y, x, 3, pixels, pixel, last)
+
+
+cdef void three_to_first(
+    real* y, const real* x, Py_ssize_t pixels, Py_ssize_t first, Py_ssize_t last,
+) noexcept nogil:
+    """The same as channels_to_first for three channels"""
+    cdef vreal a, b, c
+    cdef Py_ssize_t pixel = first
+    while pixel + LANES <= last:
+        a = v_load(x + 3 * pixel)
+        b = v_load(x + 3 * pixel + LANES)
+        c = v_load(x + 3 * pixel + 2 * LANES)
+        v_store(y + pixel, v_every_third(a, b, c, 0))
+        v_store(y + pixels + pixel, v_every_third(a, b, c, 1))
+        v_store(y + 2 * pixels + pixel, v_every_third(a, b, c, 2))
+        pixel += LANES
+    if pixel < last:
+        channels_to_first(y, x, 3, pixels, pixel, last)
+
+
+cdef void convert_piece(
+    real* y, const real* x, Py_ssize_t channels, Py_ssize_t pixels, bint to_last, Py_ssize_t piece,
+) noexcept nogil:
+    """Piece `piece` of all pieces of all images"""
+    cdef Py_ssize_t pieces = (pixels + PIECE - 1) // PIECE
+    cdef Py_ssize_t image = piece // pieces
+    cdef Py_ssize_t first = (piece - image * pieces) * PIECE
+    cdef Py_ssize_t last = min(pixels, first + PIECE)
+    y += image * channels * pixels
+    x += image * channels * pixels
+    if to_last:
+        if channels == 3:
+            three_to_last(y, x, pixels, first, last)
+        else:
+            channels_to_last(y, x, channels, pixels, first, last)
+    elif channels == 3:
+        three_to_first(y, x, pixels, first, last)
+    else:
+        channels_to_first(y, x, channels, pixels, first, last)
+
+
+cdef void convert_images(
+    real* y, const real* x, Py_ssize_t images, Py_ssize_t channels, Py_ssize_t pixels,
+    bint to_last, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t piece, pieces = images * ((pixels + PIECE - 1) // PIECE)
+    if threads == 1:
+        for piece in range(pieces):
+            convert_piece(y, x, channels, pixels, to_last, piece)
+        return
+    for piece in prange(pieces, schedule="static", num_threads=threads):
+        convert_piece(y, x, channels, pixels, to_last, piece)
+
+
+cdef void images_to_channels_last(
+    real* y,             # (images, pixels, channels)
+    const real* x,       # (images, channels, pixels)
+    Py_ssize_t images, Py_ssize_t channels, Py_ssize_t pixels, int threads,
+) noexcept nogil:
+    convert_images(y, x, images, channels, pixels, True, threads)
+
+
+cdef void images_to_plain(
+    real* y,             # (images, channels, pixels)
+    const real* x,       # (images, pixels, channels)
+    Py_ssize_t images, Py_ssize_t channels, Py_ssize_t pixels, int threads,
+) noexcept nogil:
+    convert_images(y, x, images, channels, pixels, False, threads)
+
+
+cdef struct Frame:
+    # An image of rows of elements (pixels times channels) inside a larger one.
+    Py_ssize_t images
+    Py_ssize_t height
+    Py_ssize_t row
+    Py_ssize_t top
+    Py_ssize_t left
+    Py_ssize_t outer_height
+    Py_ssize_t outer_row
+
+
+cdef void pad_row(real* y, const real* x, const Frame* f, Py_ssize_t row) noexcept nogil:
+    """Row `row` of all padded rows of all images"""
+    cdef Py_ssize_t image = row // f.outer_height
+    cdef Py_ssize_t inside = row - image * f.outer_height - f.top
+    y += row * f.outer_row
+    if inside < 0 or inside >= f.height:
+        memset(y, 0, f.outer_row * sizeof(real))
+        return
+    memset(y, 0, f.left * sizeof(real))
+    memcpy(y + f.left, x + (image * f.height + inside) * f.row, f.row * sizeof(real))
+    memset(y + f.left + f.row, 0, (f.outer_row - f.left - f.row) * sizeof(real))
+
+
+cdef void crop_row(real* y, const real* x, const Frame* f, Py_ssize_t row) noexcept nogil:
+    """Row `row` of all cropped rows of all images"""
+    cdef Py_ssize_t image = row // f.height
+    cdef Py_ssize_t outer = image * f.outer_height + f.top + row - image * f.height
+    memcpy(y + row * f.row, x + outer * f.outer_row + f.left, f.row * sizeof(real))
+
+
+cdef void pad_images(
+    real* y,             # (images, outer_height, outer_row)
+    const real* x,       # (images, height, row)
+    const Frame* f, int threads,
+) noexcept nogil:
+    """y = x inside a frame of zeros"""
+    cdef Py_ssize_t row
+    for row in prange(f.images * f.outer_height, schedule="static", num_threads=threads,
+                      use_threads_if=threads > 1):
+        pad_row(y, x, f, row)
+
+
+cdef void crop_images(
+    real* y,             # (images, height, row)
+    const real* x,       # (images, outer_height, outer_row)
+    const Frame* f, int threads,
+) noexcept nogil:
+    """y = x without its frame"""
+    cdef Py_ssize_t row
+    for row in prange(f.images * f.height, schedule="static", num_threads=threads,
+                      use_threads_if=threads > 1):
+        crop_row(y, x, f, row)
+
+
+cdef inline Frame frame_of(const Step* s) noexcept nogil:
+    """The order of fastnn/_compiler/operators/image.py."""
+    return Frame(s.size[0], s.size[1], s.size[2], s.size[3], s.size[4], s.size[5], s.size[6])
+
+
+cdef void run_images_to_channels_last(const Step* s) noexcept nogil:
+    images_to_channels_last(<real*>s.data[0], <real*>s.data[1],
+                            s.size[0], s.size[1], s.size[2], s.threads)
+
+
+cdef void run_images_to_plain(const Step* s) noexcept nogil:
+    images_to_plain(<real*>s.data[0], <real*>s.data[1],
+                    s.size[0], s.size[1], s.size[2], s.threads)
+
+
+cdef void run_pad_images(const Step* s) noexcept nogil:
+    cdef Frame f = frame_of(s)
+    pad_images(<real*>s.data[0], <real*>s.data[1], &f, s.threads)
+
+
+cdef void run_crop_images(const Step* s) noexcept nogil:
+    cdef Frame f = frame_of(s)
+    crop_images(<real*>s.data[0], <real*>s.data[1], &f, s.threads)
+
+
+KERNELS = {
+    "images_to_channels_last": publish(run_images_to_channels_last),
+    "images_to_plain": publish(run_images_to_plain),
+    "pad_images": publish(run_pad_images),
+    "crop_images": publish(run_crop_images),
+}

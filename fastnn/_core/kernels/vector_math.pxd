@@ -12,8 +12,10 @@ from fastnn._core.simd cimport (
     real,
     v_abs,
     v_copy_sign,
+    v_exponent,
     v_less,
     v_less_equal,
+    v_mantissa,
     v_round,
     v_scale_by_power,
     v_select,
@@ -22,6 +24,7 @@ from fastnn._core.simd cimport (
     vmask,
     vreal,
 )
+from libc.math cimport INFINITY
 
 cdef enum:
     # Activations that a kernel can apply to its own output. fastnn/_compiler/activations.py
@@ -89,6 +92,37 @@ cdef inline vreal v_expm1_of_negative(vreal x) noexcept nogil:
     cdef vreal r = reduced_argument(x, &power)
     cdef vreal scale = v_scale_by_power(v_set(1), power)
     return scale * taylor_expm1(r) + (scale - 1)
+
+
+cdef inline vreal v_log(vreal x) noexcept nogil:
+    """log(x) for a normal x: the power of two, and 2 artanh(s) of m in [sqrt(1/2), sqrt(2)) by its
+    series in s = (m - 1) / (m + 1). Infinity and NaN stay; zero and denormals give -infinity.
+    """
+    cdef vreal m = v_mantissa(x)
+    cdef vreal power = v_exponent(x)
+    cdef vmask large = v_less(v_set(<real>1.41421356237309504880), m)
+    m = v_select(large, m * <real>0.5, m)
+    power = v_select(large, power + 1, power)
+    cdef vreal s = (m - 1) / (m + 1)
+    cdef vreal z = s * s
+    cdef vreal p
+    if sizeof(real) == 4:
+        p = z * <real>(1.0 / 9) + <real>(1.0 / 7)
+    else:
+        p = z * <real>(1.0 / 21) + <real>(1.0 / 19)
+        p = p * z + <real>(1.0 / 17)
+        p = p * z + <real>(1.0 / 15)
+        p = p * z + <real>(1.0 / 13)
+        p = p * z + <real>(1.0 / 11)
+        p = p * z + <real>(1.0 / 9)
+        p = p * z + <real>(1.0 / 7)
+    p = p * z + <real>(1.0 / 5)
+    p = p * z + <real>(1.0 / 3)
+    cdef vreal result = power * <real>0.69314718055994530942 + 2 * (s + s * z * p)
+    cdef real smallest = 1.17549435e-38 if sizeof(real) == 4 else 2.2250738585072014e-308
+    result = v_select(v_less(x, v_set(smallest)), v_set(-INFINITY), result)
+    # What is not below infinity is infinity or NaN.
+    return v_select(v_less(x, v_set(INFINITY)), result, x)
 
 
 cdef inline vreal v_sigmoid(vreal x) noexcept nogil:

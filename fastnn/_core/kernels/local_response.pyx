@@ -1,0 +1,174 @@
+"""Local response normalization across the channels of channels-last images.
+
+    y = x u^-beta,   u = k + alpha / size * the sum of x^2 over a window of `size` channels
+
+A window's sum is `size` loads at neighbouring addresses, from a copy of the pixel's squares with
+zeros at both ends. Backward computes u again from x: no array is kept for it.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.string cimport memset
+
+from fastnn._core.kernels.vector_math cimport v_exp, v_log
+from fastnn._core.simd cimport (
+    LANES,
+    real,
+    v_load,
+    v_load_first,
+    v_set,
+    v_store,
+    v_store_first,
+    vreal,
+)
+from fastnn._core.step cimport Step, publish
+
+cdef enum:
+    # Pixels of a piece of work.
+    PIECE = 64
+
+cdef struct Response:
+    Py_ssize_t pixels
+    Py_ssize_t channels
+    Py_ssize_t size
+    real share                 # alpha / size
+    real beta
+    real k
+
+
+cdef inline Py_ssize_t padded_length(const Response* r) noexcept nogil:
+    """Room for the vectors of a pixel and a window more (the operator reserves two of these)."""
+    return r.channels + r.size + 2 * LANES
+
+
+cdef inline vreal load_channels(const real* x, const Py_ssize_t left) noexcept nogil:
+    return v_load(x) if left >= LANES else v_load_first(x, left)
+
+
+cdef inline void store_channels(real* y, vreal value, const Py_ssize_t left) noexcept nogil:
+    if left >= LANES:
+        v_store(y, value)
+    else:
+        v_store_first(y, value, left)
+
+
+cdef inline vreal window_sum(const real* padded, const Py_ssize_t size) noexcept nogil:
+    cdef vreal total = v_set(0)
+    cdef Py_ssize_t i
+    for i in range(size):
+        total += v_load(padded + i)
+    return total
+
+
+cdef inline void squares_of_pixel(real* padded, const real* x, const Response* r) noexcept nogil:
+    """The lanes beyond the last channel become zero, as they were."""
+    cdef Py_ssize_t channel = 0
+    cdef vreal value
+    while channel < r.channels:
+        value = load_channels(x + channel, r.channels - channel)
+        v_store(padded + r.size // 2 + channel, value * value)
+        channel += LANES
+
+
+cdef inline vreal power_of_sum(vreal u, real beta) noexcept nogil:
+    """u^-beta"""
+    return v_exp(v_log(u) * -beta)
+
+
+cdef void forward_piece(
+    real* y, const real* x, const Response* r, real* padded, Py_ssize_t piece,
+) noexcept nogil:
+    cdef Py_ssize_t pixel, channel, channels = r.channels
+    cdef vreal u
+    memset(padded, 0, padded_length(r) * sizeof(real))
+    for pixel in range(piece * PIECE, min(r.pixels, (piece + 1) * PIECE)):
+        squares_of_pixel(padded, x + pixel * channels, r)
+        channel = 0
+        while channel < channels:
+            u = r.k + r.share * window_sum(padded + channel, r.size)
+            store_channels(y + pixel * channels + channel,
+                           load_channels(x + pixel * channels + channel, channels - channel)
+                           * power_of_sum(u, r.beta), channels - channel)
+            channel += LANES
+
+
+cdef void backward_piece(
+    real* dx, const real* dy, const real* x, const Response* r, real* padded, Py_ssize_t piece,
+) noexcept nogil:
+    """dx = dy u^-beta - 2 share beta x * the sum of dy x u^(-beta - 1) over the windows x is in"""
+    cdef Py_ssize_t pixel, channel, at, channels = r.channels
+    cdef real* ratios = padded + padded_length(r)
+    # A window reaches size // 2 channels back, so that one is in those that far ahead.
+    cdef Py_ssize_t before = (r.size - 1) // 2
+    cdef real factor = 2 * r.share * r.beta
+    cdef vreal u, gradient, value
+    memset(padded, 0, 2 * padded_length(r) * sizeof(real))
+    for pixel in range(piece * PIECE, min(r.pixels, (piece + 1) * PIECE)):
+        at = pixel * channels
+        squares_of_pixel(padded, x + at, r)
+        channel = 0
+        while channel < channels:
+            u = r.k + r.share * window_sum(padded + channel, r.size)
+            value = load_channels(x + at + channel, channels - channel)
+            gradient = load_channels(dy + at + channel, channels - channel)
+            gradient = gradient * power_of_sum(u, r.beta)
+            store_channels(dx + at + channel, gradient, channels - channel)
+            value = gradient * value / u
+            if channels - channel < LANES:
+                # With k = 0 a lane beyond the last channel would be 0 / 0.
+                v_store_first(ratios + before + channel, value, channels - channel)
+            else:
+                v_store(ratios + before + channel, value)
+            channel += LANES
+        channel = 0
+        while channel < channels:
+            value = load_channels(x + at + channel, channels - channel)
+            gradient = load_channels(dx + at + channel, channels - channel)
+            gradient -= factor * value * window_sum(ratios + channel, r.size)
+            store_channels(dx + at + channel, gradient, channels - channel)
+            channel += LANES
+
+
+cdef void local_response_forward(
+    real* y,             # (pixels, channels)
+    const real* x,       # (pixels, channels)
+    const Response* r, char* workspace, Py_ssize_t workspace_per_thread, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t piece
+    for piece in prange((r.pixels + PIECE - 1) // PIECE, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        forward_piece(y, x, r, <real*>(workspace + threadid() * workspace_per_thread), piece)
+
+
+cdef void local_response_backward(
+    real* dx,            # (pixels, channels)
+    const real* dy,      # (pixels, channels)
+    const real* x,       # (pixels, channels)
+    const Response* r, char* workspace, Py_ssize_t workspace_per_thread, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t piece
+    for piece in prange((r.pixels + PIECE - 1) // PIECE, schedule="static", num_threads=threads,
+                        use_threads_if=threads > 1):
+        backward_piece(dx, dy, x, r, <real*>(workspace + threadid() * workspace_per_thread), piece)
+
+
+cdef inline Response response_of(const Step* s) noexcept nogil:
+    return Response(s.size[0], s.size[1], s.size[2], <real>(s.scalar[0] / s.size[2]),
+                    <real>s.scalar[1], <real>s.scalar[2])
+
+
+cdef void run_local_response_forward(const Step* s) noexcept nogil:
+    cdef Response r = response_of(s)
+    local_response_forward(<real*>s.data[0], <real*>s.data[1], &r,
+                           s.workspace, s.workspace_per_thread, s.threads)
+
+
+cdef void run_local_response_backward(const Step* s) noexcept nogil:
+    cdef Response r = response_of(s)
+    local_response_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], &r,
+                            s.workspace, s.workspace_per_thread, s.threads)
+
+
+KERNELS = {
+    "local_response_forward": publish(run_local_response_forward),
+    "local_response_backward": publish(run_local_response_backward),
+}

@@ -1,0 +1,243 @@
+"""Max-pooling of channels-last images.
+
+Forward keeps for each output the number of the tap that won, in 16 bits. Backward goes over the
+pixels of the input and gathers from the outputs whose windows cover them (pooling.pxd), so that
+both passes read and write whole vectors of channels, and each output is written by one thread.
+
+The channels of a pixel end in a vector that overlaps the one before it: what both hold is computed
+twice, to the same value.
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport INFINITY
+from libc.stdint cimport uint16_t
+
+from fastnn._core.kernels.pooling cimport (
+    BLOCK_VECTORS,
+    Cover,
+    Pool,
+    Window,
+    load_channels,
+    pool_of,
+    store_channels,
+)
+from fastnn._core.simd cimport (
+    LANES,
+    real,
+    v_and_not,
+    v_equal,
+    v_less,
+    v_load_first_short,
+    v_load_short,
+    v_or,
+    v_same,
+    v_select,
+    v_select_whole,
+    v_set,
+    v_set_whole,
+    v_store_first_short,
+    v_store_short,
+    vmask,
+    vreal,
+)
+from fastnn._core.step cimport Step, publish
+
+
+cdef inline void store_winner(uint16_t* winner, vmask tap, const Py_ssize_t count) noexcept nogil:
+    if count == LANES:
+        v_store_short(winner, tap)
+    else:
+        v_store_first_short(winner, tap, count)
+
+
+cdef inline vmask load_winner(const uint16_t* winner, const Py_ssize_t count) noexcept nogil:
+    return v_load_short(winner) if count == LANES else v_load_first_short(winner, count)
+
+
+cdef inline vmask beats(vreal value, vreal best) noexcept nogil:
+    """Larger, or NaN: the first of equals stays, and the last NaN, as in PyTorch."""
+    return v_or(v_less(best, value), v_and_not(v_set_whole(-1), v_equal(value, value)))
+
+
+cdef inline void largest_of_window(
+    const int vectors, real* y, uint16_t* winner, const real* x, const Pool* p,
+    const Window* rows, const Window* columns, const Py_ssize_t count,
+) noexcept nogil:
+    """Some channels of an output pixel: `vectors` (a literal) of `count` lanes each."""
+    cdef vreal best[4]
+    cdef vmask best_tap[4]
+    cdef vreal value
+    cdef vmask better, tap
+    cdef Py_ssize_t r, s, channels = p.channels
+    cdef Py_ssize_t step = p.columns.tap_distance * channels
+    cdef Py_ssize_t row_step = p.rows.tap_distance * p.columns.length * channels
+    cdef Py_ssize_t number, first_number = rows.tap * p.taps_of_row + columns.tap
+    cdef const real* from_row = x + (rows.first * p.columns.length + columns.first) * channels
+    cdef const real* from_tap
+    cdef int j
+    for j in range(vectors):
+        # The first tap wins over nothing, even with -inf. A window may have no tap on the image.
+        best[j] = v_set(-INFINITY)
+        if rows.count * columns.count > 0:
+            best[j] = load_channels(from_row + j * LANES, count)
+        best_tap[j] = v_set_whole(first_number)
+    for r in range(rows.count):
+        from_tap = from_row
+        number = first_number + r * p.taps_of_row
+        for s in range(columns.count):
+            tap = v_set_whole(number)
+            for j in range(vectors):
+                value = load_channels(from_tap + j * LANES, count)
+                better = beats(value, best[j])
+                best[j] = v_select(better, value, best[j])
+                if winner != NULL:
+                    best_tap[j] = v_select_whole(better, tap, best_tap[j])
+            number = number + 1
+            from_tap = from_tap + step
+        from_row = from_row + row_step
+    for j in range(vectors):
+        store_channels(y + j * LANES, best[j], count)
+        if winner != NULL:
+            store_winner(winner + j * LANES, best_tap[j], count)
+
+
+cdef inline void forward_pixel(
+    real* y, uint16_t* winner, const real* x, const Pool* p,
+    const Window* rows, const Window* columns,
+) noexcept nogil:
+    cdef Py_ssize_t channel = 0, channels = p.channels
+    cdef bint keeps = winner != NULL
+    while channel + BLOCK_VECTORS * LANES <= channels:
+        largest_of_window(BLOCK_VECTORS, y + channel, winner + channel if keeps else NULL,
+                          x + channel, p, rows, columns, LANES)
+        channel += BLOCK_VECTORS * LANES
+    while channel + LANES <= channels:
+        largest_of_window(1, y + channel, winner + channel if keeps else NULL,
+                          x + channel, p, rows, columns, LANES)
+        channel += LANES
+    if channels < LANES:
+        largest_of_window(1, y, winner, x, p, rows, columns, channels)
+    elif channel < channels:
+        channel = channels - LANES
+        largest_of_window(1, y + channel, winner + channel if keeps else NULL,
+                          x + channel, p, rows, columns, LANES)
+
+
+cdef void forward_row(
+    real* y, uint16_t* winner, const real* x, const Pool* p, Py_ssize_t row,
+) noexcept nogil:
+    """Row `row` of all output rows of all images"""
+    cdef Py_ssize_t image = row // p.rows.out_length
+    cdef const Window* rows = p.rows.windows + (row - image * p.rows.out_length)
+    cdef Py_ssize_t column, output = row * p.columns.out_length * p.channels
+    x += image * p.rows.length * p.columns.length * p.channels
+    for column in range(p.columns.out_length):
+        forward_pixel(y + output, winner + output if winner != NULL else NULL, x, p,
+                      rows, p.columns.windows + column)
+        output += p.channels
+
+
+cdef inline void gradient_of_pixel(
+    const int vectors, real* dx, const real* dy, const uint16_t* winner, const Pool* p,
+    const Cover* rows, const Cover* columns, const Py_ssize_t count,
+) noexcept nogil:
+    """Some channels of an input pixel: the gradients of the windows that it won."""
+    cdef vreal total[4]
+    cdef vmask tap
+    cdef Py_ssize_t a, b, offset, number
+    cdef int j
+    for j in range(vectors):
+        total[j] = v_set(0)
+    for a in range(rows.count):
+        for b in range(columns.count):
+            offset = ((rows.output + a * p.rows.cover_step) * p.columns.out_length
+                      + columns.output + b * p.columns.cover_step) * p.channels
+            number = ((rows.tap - a * p.rows.tap_step) * p.taps_of_row
+                      + columns.tap - b * p.columns.tap_step)
+            tap = v_set_whole(number)
+            for j in range(vectors):
+                total[j] += v_select(
+                    v_same(load_winner(winner + offset + j * LANES, count), tap),
+                    load_channels(dy + offset + j * LANES, count), v_set(0))
+    for j in range(vectors):
+        store_channels(dx + j * LANES, total[j], count)
+
+
+cdef void backward_row(
+    real* dx, const real* dy, const uint16_t* winner, const Pool* p, Py_ssize_t row,
+) noexcept nogil:
+    """Row `row` of all input rows of all images"""
+    cdef Py_ssize_t image = row // p.rows.length, channels = p.channels
+    cdef const Cover* rows = p.rows.covers + (row - image * p.rows.length)
+    cdef const Cover* columns
+    cdef Py_ssize_t column, channel
+    cdef Py_ssize_t outputs = image * p.rows.out_length * p.columns.out_length * channels
+    dx += row * p.columns.length * channels
+    dy += outputs
+    winner += outputs
+    for column in range(p.columns.length):
+        columns = p.columns.covers + column
+        channel = 0
+        while channel + BLOCK_VECTORS * LANES <= channels:
+            gradient_of_pixel(BLOCK_VECTORS, dx + channel, dy + channel, winner + channel, p,
+                              rows, columns, LANES)
+            channel += BLOCK_VECTORS * LANES
+        while channel + LANES <= channels:
+            gradient_of_pixel(1, dx + channel, dy + channel, winner + channel, p,
+                              rows, columns, LANES)
+            channel += LANES
+        if channels < LANES:
+            gradient_of_pixel(1, dx, dy, winner, p, rows, columns, channels)
+        elif channel < channels:
+            channel = channels - LANES
+            gradient_of_pixel(1, dx + channel, dy + channel, winner + channel, p,
+                              rows, columns, LANES)
+        dx += channels
+
+
+cdef void max_pool_forward(
+    real* y,                 # (images, out_height, out_width, channels)
+    uint16_t* winner,        # the same, or NULL: the number of the tap that y is
+    const real* x,           # (images, height, width, channels)
+    const Pool* p, int threads,
+) noexcept nogil:
+    """y = the maximum over each window, NaN if one is there"""
+    cdef Py_ssize_t row, rows = p.images * p.rows.out_length
+    if threads == 1:
+        for row in range(rows):
+            forward_row(y, winner, x, p, row)
+        return
+    for row in prange(rows, schedule="static", num_threads=threads):
+        forward_row(y, winner, x, p, row)
+
+
+cdef void max_pool_backward(
+    real* dx,                # (images, height, width, channels)
+    const real* dy,          # (images, out_height, out_width, channels)
+    const uint16_t* winner,  # the same
+    const Pool* p, int threads,
+) noexcept nogil:
+    """dx = the sum of dy over the windows in which a pixel won"""
+    cdef Py_ssize_t row, rows = p.images * p.rows.length
+    if threads == 1:
+        for row in range(rows):
+            backward_row(dx, dy, winner, p, row)
+        return
+    for row in prange(rows, schedule="static", num_threads=threads):
+        backward_row(dx, dy, winner, p, row)
+
+
+cdef void run_max_pool_forward(const Step* s) noexcept nogil:
+    cdef Pool p = pool_of(s, s.data[3], s.data[4])
+    max_pool_forward(<real*>s.data[0], <uint16_t*>s.data[1], <real*>s.data[2], &p, s.threads)
+
+
+cdef void run_max_pool_backward(const Step* s) noexcept nogil:
+    cdef Pool p = pool_of(s, s.data[3], s.data[4])
+    max_pool_backward(<real*>s.data[0], <real*>s.data[1], <uint16_t*>s.data[2], &p, s.threads)
+
+
+KERNELS = {
+    "max_pool_forward": publish(run_max_pool_forward),
+    "max_pool_backward": publish(run_max_pool_backward),
+}

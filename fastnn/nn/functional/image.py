@@ -1,0 +1,179 @@
+"""Functions of images, (batch, channels, height, width)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn._compiler.layout import seen_shape
+from fastnn.nn.functional.record import computes_on_arrays, new_salt
+
+
+def pair(name: str, value: Any, least: int) -> tuple[int, int]:
+    """One number for both axes, or one for each: (height, width)."""
+    numbers = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(numbers) != 2 or any(
+        isinstance(n, bool) or int(n) != n or n < least for n in numbers
+    ):
+        raise ValueError(
+            f"got {name}={value!r}, expected a whole number of {least} or more, or two of them"
+        )
+    return int(numbers[0]), int(numbers[1])
+
+
+def pooling_windows(
+    kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> dict[str, tuple]:
+    """The windows of pooling as attributes of a node; without a stride they lie side by side."""
+    kernel = pair("kernel_size", kernel_size, 1)
+    before = pair("padding", padding, 0)
+    if any(2 * p > k for p, k in zip(before, kernel, strict=True)):
+        raise ValueError(
+            f"got padding={padding!r}, expected at most half of kernel_size={kernel_size!r}"
+        )
+    return {
+        "kernel": kernel,
+        "stride": kernel if stride is None else pair("stride", stride, 1),
+        "padding": before,
+        "dilation": pair("dilation", dilation, 1),
+        "ceil_mode": (bool(ceil_mode),) * 2,
+    }
+
+
+@computes_on_arrays("input")
+def max_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """The largest element of each window; NaN if one is there.
+
+    The first of equals gets the gradient.
+
+    Parameters
+    ----------
+    input : (batch, channels, height, width)
+    kernel_size, stride, padding, dilation : int, or (height, width)
+        Without `stride` it is `kernel_size`. Padding is never the largest.
+    ceil_mode : bool, default=False
+        Whether a last window that is cut off counts.
+
+    Returns
+    -------
+    (batch, channels, out_height, out_width)
+    """
+    attributes = pooling_windows(kernel_size, stride, padding, dilation, ceil_mode)
+    return input.graph.record("max_pool", [input], **attributes)[0]
+
+
+@computes_on_arrays("input")
+def avg_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """The average of each window.
+
+    Parameters
+    ----------
+    input : (batch, channels, height, width)
+    kernel_size, stride, padding : int, or (height, width)
+        Without `stride` it is `kernel_size`.
+    ceil_mode : bool, default=False
+        Whether a last window that is cut off counts.
+    count_include_pad : bool, default=True
+        Whether padding counts in the average, as zero.
+    divisor_override : int, optional
+        What sums are divided by, in place of the window's size.
+
+    Returns
+    -------
+    (batch, channels, out_height, out_width)
+    """
+    if divisor_override == 0:
+        raise ValueError("got divisor_override=0, expected another number")
+    attributes = pooling_windows(kernel_size, stride, padding, 1, ceil_mode)
+    attributes["count_padding"] = (bool(count_include_pad),) * 2
+    divisor = float(divisor_override or 0)
+    return input.graph.record("average_pool", [input], divisor=divisor, **attributes)[0]
+
+
+@computes_on_arrays("input")
+def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
+    """The averages of windows that cover the image evenly.
+
+    Parameters
+    ----------
+    input : (batch, channels, height, width)
+    output_size : int, or (height, width)
+        None keeps that axis; 1 is the average of the whole image.
+
+    Returns
+    -------
+    (batch, channels, *output_size)
+    """
+    size = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    kept = seen_shape(input)[-2:] if None in size else size
+    size = [k if n is None else n for n, k in zip(size, kept, strict=True)]
+    attributes = {"output_size": pair("output_size", size, 1), "divisor": 0.0}
+    return input.graph.record("average_pool", [input], **attributes)[0]
+
+
+@computes_on_arrays("input")
+def interpolate(input: Any, scale_factor: Any, mode: str = "nearest") -> Any:
+    """Every pixel repeated `scale_factor` times, a whole number or (height, width)."""
+    if mode != "nearest":
+        raise ValueError(f"got mode={mode!r}, expected 'nearest'")
+    return input.graph.record("upsample", [input], factor=pair("scale_factor", scale_factor, 1))[0]
+
+
+@computes_on_arrays("input")
+def pad(input: Any, pad: Any) -> Any:
+    """Images inside a frame of zeros, ``pad = (left, right, top, bottom)``."""
+    return input.graph.record("pad", [input], frame=frame_of(pad))[0]
+
+
+def frame_of(padding: Any) -> tuple[int, ...]:
+    """(left, right, top, bottom), from four numbers or one."""
+    frame = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * 4
+    if len(frame) != 4 or any(isinstance(n, bool) or int(n) != n or n < 0 for n in frame):
+        raise ValueError(
+            f"got padding={padding!r}, expected a whole number of 0 or more, or four of them "
+            "(left, right, top, bottom)"
+        )
+    return tuple(int(n) for n in frame)
+
+
+@computes_on_arrays("input")
+def local_response_norm(
+    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    """``x / (k + alpha / size * sum of x**2 over size channels around)**beta``.
+
+    Parameters
+    ----------
+    input : (batch, channels, height, width), or (batch, channels)
+    size : int
+        Channels of a window; beyond the first and the last there are zeros.
+    """
+    if isinstance(size, bool) or int(size) != size or size < 1:
+        raise ValueError(f"got size={size!r}, expected a whole number of 1 or more")
+    return input.graph.record(
+        "local_response", [input], size=int(size), alpha=float(alpha), beta=float(beta), k=float(k)
+    )[0]
+
+
+@computes_on_arrays("input")
+def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
+    """In training, whole channels zero with probability `p`, else ``x / (1 - p)``."""
+    if not training or p == 0:
+        return input
+    return input.graph.record(
+        "dropout_channels", [input], p=float(p), salt=new_salt(input.graph)
+    )[0]

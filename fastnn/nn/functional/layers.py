@@ -1,0 +1,157 @@
+"""Functions of any features: layers, activations, what joins values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastnn._compiler.graph import Value
+from fastnn.nn.functional.record import (
+    computes_on_arrays,
+    constant,
+    in_graph,
+    new_salt,
+    weight_in_graph,
+)
+from fastnn.nn.parameter import Parameter
+
+
+@computes_on_arrays("input")
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    """``input @ weight.T + bias``.
+
+    Parameters
+    ----------
+    input : (batch, ..., in)
+    weight : (out, in)
+    bias : (out,), optional
+
+    Returns
+    -------
+    (batch, ..., out)
+    """
+    graph = input.graph
+    weight = weight_in_graph(graph, weight, (1, 0))
+    return graph.record("linear", [input, weight, weight_in_graph(graph, bias, (0,))])[0]
+
+
+def activation(input: Value, kind: str, slope: float = 0.0) -> Value:
+    """An activation of fixed form."""
+    return input.graph.record("activation", [input], kind=kind, slope=float(slope))[0]
+
+
+@computes_on_arrays("input")
+def relu(input: Any) -> Any:
+    """``max(x, 0)``; NaN stays NaN."""
+    return activation(input, "relu")
+
+
+@computes_on_arrays("input")
+def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
+    """``x`` where positive, else ``negative_slope * x``.
+
+    The gradient is found from the output, which tells on which side of zero x was only for a
+    slope above zero; another slope takes the kernel of PReLU.
+    """
+    if negative_slope > 0:
+        return activation(input, "leaky_relu", negative_slope)
+    slope = constant(input.graph, [negative_slope])
+    return input.graph.record("prelu", [input, slope])[0]
+
+
+@computes_on_arrays("input")
+def sigmoid(input: Any) -> Any:
+    """``1 / (1 + exp(-x))``"""
+    return activation(input, "sigmoid")
+
+
+@computes_on_arrays("input")
+def tanh(input: Any) -> Any:
+    """``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``"""
+    return activation(input, "tanh")
+
+
+@computes_on_arrays("input")
+def elu(input: Any, alpha: Any = 1.0) -> Any:
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``; `alpha` a number or a parameter (1,)."""
+    if isinstance(alpha, Parameter):
+        return input.graph.record("elu", [input, in_graph(input.graph, alpha)])[0]
+    if alpha > 0:
+        return activation(input, "elu", alpha)
+    return input.graph.record("elu", [input, constant(input.graph, [alpha])])[0]
+
+
+@computes_on_arrays("input")
+def prelu(input: Any, weight: Any) -> Any:
+    """``x`` where positive, else ``weight * x``; `weight` (1,) or one for each channel."""
+    return input.graph.record("prelu", [input, weight_in_graph(input.graph, weight, (0,))])[0]
+
+
+@computes_on_arrays("input")
+def maxout(input: Any, pieces: int) -> Any:
+    """The largest of `pieces` consecutive blocks of features: (batch, pieces * n) to (batch, n)."""
+    return input.graph.record("maxout", [input], pieces=int(pieces))[0]
+
+
+@computes_on_arrays("input")
+def softmax(input: Any) -> Any:
+    """``exp(x) / sum(exp(x))`` over the last axis."""
+    return input.graph.record("softmax", [input], log=False)[0]
+
+
+@computes_on_arrays("input")
+def log_softmax(input: Any) -> Any:
+    """``x - log(sum(exp(x)))`` over the last axis."""
+    return input.graph.record("softmax", [input], log=True)[0]
+
+
+@computes_on_arrays("input")
+def flatten(input: Any) -> Any:
+    """(batch, ...) to (batch, product), in PyTorch's order."""
+    return input.graph.record("reshape", [input], shape=(input.size,))[0]
+
+
+@computes_on_arrays("inputs")
+def concatenate(inputs: Sequence[Any]) -> Any:
+    """The inputs beside each other along the last axis."""
+    values = list(inputs)
+    return values[0].graph.record("concatenate", values)[0]
+
+
+@computes_on_arrays("input")
+def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
+    """In training, zero with probability `p`, else ``x / (1 - p)``; the input itself otherwise."""
+    if not training or p == 0:
+        return input
+    return input.graph.record("dropout", [input], p=float(p), salt=new_salt(input.graph))[0]
+
+
+@computes_on_arrays("input")
+def batch_norm(
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+    batches_tracked: Any = None,
+) -> Any:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` by channel (the last axis).
+
+    In training, and where there are no running averages, mean and variance are the batch's, and
+    the running averages move by `momentum` towards them (cumulatively if it is None).
+    """
+    graph = input.graph
+    use_batch = training or running_mean is None
+    values = [
+        input,
+        weight_in_graph(graph, weight, (0,)),
+        weight_in_graph(graph, bias, (0,)),
+        in_graph(graph, running_mean),
+        in_graph(graph, running_var),
+        None if batches_tracked is None else in_graph(graph, batches_tracked),
+    ]
+    attributes = {"training": use_batch, "momentum": momentum, "eps": float(eps)}
+    return graph.record("batchnorm", values, **attributes)[0]

@@ -1,0 +1,105 @@
+"""Losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastnn._compiler.graph import Value
+from fastnn._compiler.operators.base import REDUCTIONS
+from fastnn.nn.functional.record import computes_on_arrays, constant
+
+
+def check_reduction(reduction: str) -> str:
+    """'mean', 'sum' or 'none'; ValueError for anything else."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"got reduction {reduction!r}, expected one of {list(REDUCTIONS)}")
+    return reduction
+
+
+@computes_on_arrays("input", "target")
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """``-log softmax(input)[target]``, with PyTorch's class weights, smoothing and reductions.
+
+    Parameters
+    ----------
+    input : (batch, classes)
+        Logits.
+    target : (batch,)
+        Integer labels.
+    """
+    graph = input.graph
+    outputs = graph.record(
+        "cross_entropy",
+        [input, as_labels(target), constant(graph, weight)],
+        ignore_index=int(ignore_index),
+        reduction=check_reduction(reduction),
+        label_smoothing=float(label_smoothing),
+    )
+    graph.metrics.setdefault("statistics", outputs[-1])
+    return outputs[0]
+
+
+def as_labels(target: Value) -> Value:
+    """An input of whole numbers, whatever it came as."""
+    if target.source is not None and target.producer is None and target.shape == ():
+        target.dtype = "int64"
+    return target
+
+
+@computes_on_arrays("input", "target")
+def multi_margin_loss(
+    input: Any,
+    target: Any,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Any = None,
+    reduction: str = "mean",
+) -> Any:
+    """``sum over j != target of max(0, margin - x[target] + x[j])**p / classes``."""
+    if p not in (1, 2):
+        raise ValueError(f"got p={p}, expected 1 or 2")
+    graph = input.graph
+    outputs = graph.record(
+        "multi_margin",
+        [input, as_labels(target), constant(graph, weight)],
+        p=int(p),
+        margin=float(margin),
+        reduction=check_reduction(reduction),
+    )
+    graph.metrics.setdefault("statistics", outputs[-1])
+    return outputs[0]
+
+
+@computes_on_arrays("input", "target")
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+    """``(input - target)**2``"""
+    return input.graph.record(
+        "squared_error", [input, target], reduction=check_reduction(reduction)
+    )[0]
+
+
+@computes_on_arrays("input", "target")
+def binary_cross_entropy_with_logits(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    pos_weight: Any = None,
+    reduction: str = "mean",
+) -> Any:
+    """``-(t log sigmoid(x) + (1 - t) log(1 - sigmoid(x)))``, computed without overflow.
+
+    `weight` and `pos_weight` have one entry for each column.
+    """
+    graph = input.graph
+    return graph.record(
+        "binary_cross_entropy",
+        [input, target, constant(graph, weight), constant(graph, pos_weight)],
+        reduction=check_reduction(reduction),
+    )[0]

@@ -1,0 +1,95 @@
+"""How a function records a node on traced values, and computes at once on arrays."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnn._compiler.graph import Buffer, Graph, Value
+from fastnn._compiler.lower import RANDOM
+from fastnn._core.program import aligned_zeros
+from fastnn.nn.parameter import Parameter
+
+
+def computes_on_arrays(*batched: str) -> Callable[[Callable], Callable]:
+    """Makes a recording function compute at once where its batched arguments are arrays."""
+
+    def decorate(function: Callable) -> Callable:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def either(*args: Any, **options: Any) -> Any:
+            bound = signature.bind(*args, **options)
+            inputs = [bound.arguments[name] for name in batched if name in bound.arguments]
+            leaves = [leaf for item in inputs for leaf in as_list(item)]
+            if any(isinstance(leaf, Value) for leaf in leaves):
+                return function(*args, **options)
+            return compute(function, bound.arguments, batched)
+
+        return either
+
+    return decorate
+
+
+def as_list(item: Any) -> Sequence[Any]:
+    """The operands of a function that takes one or several."""
+    return item if isinstance(item, (tuple, list)) else [item]
+
+
+def compute(function: Callable, arguments: dict[str, Any], batched: tuple[str, ...]) -> Any:
+    """Runs a recording function on arrays, as a module of one operator."""
+    from fastnn.nn.module import Module  # module.py and this file need each other
+
+    inputs = tuple(arguments[name] for name in batched if name in arguments)
+    names = [name for name in batched if name in arguments]
+    others = {name: value for name, value in arguments.items() if name not in batched}
+
+    class Once(Module):
+        def forward(self, *values: Any) -> Any:
+            return function(**dict(zip(names, values, strict=True)), **others)
+
+    return Once()(*inputs)
+
+
+def in_graph(graph: Graph, thing: Any) -> Value | None:
+    """A parameter, buffer or array as a value of the graph."""
+    if thing is None or isinstance(thing, Value):
+        return thing
+    if isinstance(thing, Parameter):
+        if thing.dtype != graph.dtype:
+            raise TypeError(
+                f"got a parameter of {thing.dtype} in a network of {graph.dtype}; convert the "
+                "whole module with astype"
+            )
+        return graph.source(thing, thing.shape)
+    array = np.asarray(thing)
+    if array.dtype.kind == "i" and array.dtype == np.int64 and array.ndim == 0:
+        return graph.source(Buffer(array), (), "int64")
+    return graph.source(Buffer(array), array.shape)
+
+
+def constant(graph: Graph, values: Any) -> Value | None:
+    """An array that the operator reads, copied into memory of the right precision."""
+    if values is None:
+        return None
+    array = np.asarray(values, dtype=graph.dtype)
+    copy = aligned_zeros(array.size, graph.dtype).reshape(array.shape)
+    copy[...] = array
+    return graph.source(Buffer(copy), copy.shape)
+
+
+def weight_in_graph(graph: Graph, weight: Any, storage_axes: tuple[int, ...]) -> Value | None:
+    """A parameter; an array is taken for one that nobody trains."""
+    if weight is None or isinstance(weight, (Value, Parameter)):
+        return in_graph(graph, weight)
+    parameter = Parameter(np.asarray(weight, dtype=graph.dtype), False, storage_axes)
+    return graph.source(parameter, parameter.shape)
+
+
+def new_salt(graph: Graph) -> int:
+    """What tells the masks of a run apart; counted by graph, so that a seed repeats a run."""
+    return 1 + sum(node.operator.name in RANDOM for node in graph.nodes)
