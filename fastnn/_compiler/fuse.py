@@ -6,11 +6,12 @@ Each pass is a function from graph to graph (changed in place and returned).
 from __future__ import annotations
 
 from fastnn._compiler.graph import Graph, Node, Value
+from fastnn._compiler.operators.convolution import prepare_weights
 
 # Nodes whose kernel can apply an activation to its own output.
-TAKES_ACTIVATION = {"linear", "batchnorm"}
+TAKES_ACTIVATION = {"linear", "conv2d", "batchnorm"}
 # Nodes whose kernel can apply an activation's gradient to the gradient that it computes.
-TAKES_GRADIENT = {"linear_backward_input"}
+TAKES_GRADIENT = {"linear_backward_input", "conv2d_backward_input"}
 
 
 def optimize(graph: Graph) -> Graph:
@@ -22,6 +23,7 @@ def optimize(graph: Graph) -> Graph:
         fuse_activation_gradients,
         own_results,
         copy_borrowed,
+        prepare_weights,
     ):
         rewrite(graph)
     return graph

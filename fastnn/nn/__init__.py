@@ -11,6 +11,7 @@ from fastnn.nn.activation import (
     Softmax,
     Tanh,
 )
+from fastnn.nn.convolution import Conv2d
 from fastnn.nn.image import (
     Dropout2d,
     LocalResponseNorm,
@@ -33,6 +34,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",

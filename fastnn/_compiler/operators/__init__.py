@@ -15,6 +15,12 @@ from fastnn._compiler.operators.activation import (
     SoftmaxBackward,
 )
 from fastnn._compiler.operators.base import Operator
+from fastnn._compiler.operators.convolution import (
+    Conv2d,
+    Conv2dBackwardInput,
+    Conv2dBackwardParameters,
+    Conv2dWeight,
+)
 from fastnn._compiler.operators.image import (
     Crop,
     DropoutChannels,
@@ -67,6 +73,7 @@ OPERATORS: dict[str, Operator] = {
     operator.name: operator()
     for operator in (
         *(Linear, LinearBackwardInput, LinearBackwardParameters),
+        *(Conv2d, Conv2dBackwardInput, Conv2dBackwardParameters, Conv2dWeight),
         *(Activation, ActivationBackward, Softmax, SoftmaxBackward),
         *(PReLU, PReLUBackward, LearnedELU, LearnedELUBackward),
         *(BatchNorm, BatchNormBackward),

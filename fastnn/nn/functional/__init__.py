@@ -11,6 +11,7 @@ Examples
 array([[0., 2.]])
 """
 
+from fastnn.nn.functional.convolution import conv2d
 from fastnn.nn.functional.image import (
     adaptive_avg_pool2d,
     avg_pool2d,
@@ -50,6 +51,7 @@ __all__ = [
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "concatenate",
+    "conv2d",
     "cross_entropy",
     "dropout",
     "dropout2d",
