@@ -168,7 +168,6 @@ class Module:
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Sets whether the parameters inside are trained; returns the module."""
-        StructureVersion.count += 1
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self

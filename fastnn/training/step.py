@@ -126,7 +126,8 @@ class TrainingStep:
         if self.optimizer is not None and parameters:
             self.optimizer.bind(parameters)
         ensure_gradients(p for p in parameters if p.requires_grad)
-        state = (state_of(self.model), state_of(self.loss_function))
+        members = self.optimizer.members() if self.optimizer is not None else ()
+        state = (state_of(self.model), state_of(self.loss_function), members)
         if state != self._state:
             self._programs.clear()
             self._current = None
@@ -160,7 +161,10 @@ class TrainingStep:
         record: Callable[[Graph], None] | None = None
         optimizer = self.optimizer
         if optimizer is not None and optimizer.buffer is not None and not keep_all:
-            record = lambda graph: optimizer.record(graph, self.max_grad_norm)  # noqa: E731
+
+            def record(graph: Graph) -> None:
+                optimizer.record(graph, self.max_grad_norm)
+
         compiled = compile_training(
             loss_of,
             [input_spec(array, dtype) for array in arrays],
@@ -187,7 +191,7 @@ class TrainingStep:
         if self.optimizer is None:
             return []
         return [
-            tuple(group[name] for name in self.optimizer.scalars) + (group.get("nesterov"),)
+            tuple(group[name] for name in self.optimizer.scalars)
             for group in self.optimizer.param_groups
         ]
 
@@ -201,17 +205,11 @@ class TrainingStep:
             return
         for group in self.optimizer.param_groups:
             self.optimizer.check_options(group)
-        recorded = self._options
         self._options = options
-        structural = [(o[1] == 0, o[-1]) for o in options]
-        if recorded and structural != [(o[1] == 0, o[-1]) for o in recorded]:
-            # Whether there is a velocity, and Nesterov, are part of the program.
-            self._programs.clear()
-            StructureVersion.count += 1
         for index, node in enumerate(self._current.lowered.step_nodes):
             group_number = node.attributes.get("group")
             if group_number is not None:
-                for slot, value in enumerate(options[group_number][:-1]):
+                for slot, value in enumerate(options[group_number]):
                     self._current.lowered.program.set_scalar(index, slot, value)
 
     # -- running --------------------------------------------------------------------------------
