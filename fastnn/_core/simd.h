@@ -81,6 +81,29 @@ FASTNN_INLINE void v_store_first(real *p, vreal v, ptrdiff_t count) {
 #endif
 }
 
+/* Lane i is p[i * stride], for the first `count` lanes; the rest is zero, or not stored. */
+FASTNN_INLINE vreal v_load_strided(const real *p, ptrdiff_t stride, ptrdiff_t count) {
+#if defined(__AVX512F__) && !defined(FASTNN_DOUBLE)
+  const vmask at = (vmask){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} * (int32_t)stride;
+  return (vreal)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), (__mmask16)((1u << count) - 1),
+                                         (__m512i)at, p, sizeof(real));
+#else
+  vreal v = {0};
+  for (ptrdiff_t i = 0; i < LANES; i++)
+    if (i < count) v[i] = p[i * stride];
+  return v;
+#endif
+}
+FASTNN_INLINE void v_store_strided(real *p, vreal v, ptrdiff_t stride, ptrdiff_t count) {
+#if defined(__AVX512F__) && !defined(FASTNN_DOUBLE)
+  const vmask at = (vmask){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} * (int32_t)stride;
+  _mm512_mask_i32scatter_ps(p, (__mmask16)((1u << count) - 1), (__m512i)at, (__m512)v, sizeof(real));
+#else
+  for (ptrdiff_t i = 0; i < LANES; i++)
+    if (i < count) p[i * stride] = v[i];
+#endif
+}
+
 /* Comparisons with a NaN are false in every lane that holds one. */
 FASTNN_INLINE vmask v_less(vreal a, vreal b) { return (vmask)(a < b); }
 FASTNN_INLINE vmask v_less_equal(vreal a, vreal b) { return (vmask)(a <= b); }
@@ -113,15 +136,33 @@ FASTNN_INLINE vreal v_sqrt(vreal v) {
 
 /* To the nearest whole number, for |v| below 2^31 (anything beyond, and for NaN). */
 FASTNN_INLINE vreal v_round(vreal v) {
+#if defined(__AVX512F__) && defined(FASTNN_DOUBLE)
+  return (vreal)_mm512_roundscale_pd((__m512d)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__AVX512F__)
+  return (vreal)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
   vreal away_from_zero = v + v_copy_sign(v_set((real)0.5), v);
   return __builtin_convertvector(__builtin_convertvector(away_from_zero, vmask), vreal);
+#endif
 }
 /* v * 2^n for whole n in [-2 bias, 2 bias]: in two factors, so that neither leaves the exponent's range. */
 FASTNN_INLINE vreal v_scale_by_power(vreal v, vreal n) {
+#if defined(__AVX512F__) && defined(FASTNN_DOUBLE)
+  return (vreal)_mm512_scalef_pd((__m512d)v, (__m512d)n);
+#elif defined(__AVX512F__)
+  return (vreal)_mm512_scalef_ps((__m512)v, (__m512)n);
+#else
   vmask whole = __builtin_convertvector(n, vmask), half = whole >> 1;
   vreal first = (vreal)((half + REAL_EXPONENT_BIAS) << REAL_MANTISSA_BITS);
   vreal second = (vreal)((whole - half + REAL_EXPONENT_BIAS) << REAL_MANTISSA_BITS);
   return v * first * second;
+#endif
+}
+/* Zero for what is too small to be a normal number: arithmetic on such numbers is many times slower. */
+FASTNN_INLINE vreal v_flush(vreal v) {
+  const vmask exponent = (vmask){0} + (((real_bits)1 << (8 * sizeof(real) - 1)) - 1
+                                       - (((real_bits)1 << REAL_MANTISSA_BITS) - 1));
+  return v_zero_where(((vmask)v & exponent) == 0, v);
 }
 
 /* Sum over the lanes, by halves: one order for every build of the same width. */

@@ -17,8 +17,10 @@ cdef void activation_forward(
     Py_ssize_t n, int kind, real slope, int threads,
 ) noexcept nogil:
     cdef Py_ssize_t chunk, first
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        activation_forward_row(kind, y, x, n, slope)
+        return
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
         first = chunk * CHUNK
         activation_forward_row(kind, y + first, x + first, min(CHUNK, n - first), slope)
 
@@ -30,8 +32,10 @@ cdef void activation_backward(
     Py_ssize_t n, int kind, real slope, int threads,
 ) noexcept nogil:
     cdef Py_ssize_t chunk, first
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        activation_backward_row(kind, dx, dy, y, n, slope)
+        return
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
         first = chunk * CHUNK
         activation_backward_row(kind, dx + first, dy + first, y + first, min(CHUNK, n - first),
                                 slope)

@@ -24,8 +24,10 @@ cdef void copy(
 ) noexcept nogil:
     """y = x"""
     cdef Py_ssize_t chunk, first
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        memcpy(y, x, n * sizeof(real))
+        return
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
         first = chunk * CHUNK
         memcpy(y + first, x + first, min(CHUNK, n - first) * sizeof(real))
 
@@ -59,8 +61,10 @@ cdef void combine_all(
     int kind, real* y, const real* a, const real* b, Py_ssize_t n, int threads,
 ) noexcept nogil:
     cdef Py_ssize_t chunk, first
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        combine_chunk(kind, y, a, b, n)
+        return
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
         first = chunk * CHUNK
         combine_chunk(kind, y + first, a + first, b + first, min(CHUNK, n - first))
 
@@ -101,8 +105,10 @@ cdef void scale(
 ) noexcept nogil:
     """y = factor x; y may be x"""
     cdef Py_ssize_t chunk, first
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        scale_chunk(y, x, n, factor)
+        return
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
         first = chunk * CHUNK
         scale_chunk(y + first, x + first, min(CHUNK, n - first), factor)
 
@@ -138,8 +144,11 @@ cdef void copy_columns(
     cdef Py_ssize_t chunk, row
     y += y_offset
     x += x_offset
+    if threads == 1:
+        copy_rows(y, x, rows, width, y_columns, x_columns)
+        return
     for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
-                        num_threads=threads, use_threads_if=threads > 1):
+                        num_threads=threads):
         row = chunk * chunk_rows
         copy_rows(y + row * y_columns, x + row * x_columns, min(chunk_rows, rows - row), width,
                   y_columns, x_columns)

@@ -1,4 +1,4 @@
-"""Losses and their gradients, with PyTorch's weights, reductions and corner cases.
+"""Losses but cross-entropy, and their gradients, with PyTorch's weights and reductions.
 
 A row, or a chunk of elements, is computed by one thread; their losses are added up in order and in
 double, so that the sum is the same at any number of threads. `upstream` is the gradient of what
@@ -7,19 +7,7 @@ the loss is reduced to: one number, or one for each row or element where it is n
 
 from cython.parallel cimport prange
 
-from fastnn._core.kernels.softmax_rows cimport (
-    FEW_COLUMNS,
-    column_exponentials,
-    is_first_maximum,
-    load_columns,
-    rescale_row,
-    row_exponentials,
-    row_maximum,
-    rows_of_chunk,
-    store_columns,
-    subtract_maximum,
-    v_log_of_total,
-)
+from fastnn._core.kernels.softmax_rows cimport FEW_COLUMNS, is_first_maximum, row_maximum
 from fastnn._core.simd cimport (
     LANES,
     real,
@@ -43,81 +31,6 @@ cdef enum:
     CHUNK = 4096
 
 
-# Cross-entropy
-
-
-cdef void softmax_of_rows(
-    real* probabilities, real* log_totals, const real* logits,
-    Py_ssize_t rows, Py_ssize_t classes,
-) noexcept nogil:
-    """softmax (rows, classes), and the logarithm of sum exp(logit - largest) of each row."""
-    cdef vreal column[FEW_COLUMNS]
-    cdef vreal exponential[FEW_COLUMNS]
-    cdef vreal total, scale
-    cdef real maximum, row_total
-    cdef Py_ssize_t row = 0, count, j
-    while row < rows:
-        if classes <= FEW_COLUMNS:
-            count = min(<Py_ssize_t>LANES, rows - row)
-            load_columns(column, logits + row * classes, count, classes)
-            subtract_maximum(column, classes)
-            total = column_exponentials(exponential, column, classes)
-            scale = 1 / total
-            for j in range(classes):
-                exponential[j] *= scale
-            store_columns(probabilities + row * classes, exponential, count, classes)
-            v_store_first(log_totals + row, v_log_of_total(total), count)
-            row += count
-        else:
-            maximum = row_maximum(logits + row * classes, classes)
-            row_total = row_exponentials(probabilities + row * classes, logits + row * classes,
-                                         classes, maximum)
-            rescale_row(probabilities + row * classes, probabilities + row * classes, classes,
-                        0, 1 / row_total, 0)
-            log_totals[row] = <real>log(row_total)
-            row += 1
-
-
-cdef double smoothing_loss(
-    const real* logits, const real* class_weight, double shift, Py_ssize_t classes,
-) noexcept nogil:
-    """The sum over classes of weight * -log p, where -log p = shift - logit."""
-    cdef double total = 0
-    cdef Py_ssize_t j
-    for j in range(classes):
-        total += (shift - logits[j]) * (1 if class_weight == NULL else class_weight[j])
-    return total
-
-
-cdef void cross_entropy_rows(
-    real* row_losses,            # (rows,): the logarithm of the total, and then the loss
-    real* probabilities,         # (rows, classes)
-    const real* logits,          # (rows, classes)
-    const int64_t* labels,       # (rows,)
-    const real* class_weight,    # (classes,) or NULL
-    Py_ssize_t rows, Py_ssize_t classes, int64_t ignore_index, double smoothing,
-) noexcept nogil:
-    cdef Py_ssize_t row
-    cdef int64_t label
-    cdef const real* z
-    cdef real largest
-    cdef double weight, shift, loss
-    softmax_of_rows(probabilities, row_losses, logits, rows, classes)
-    for row in range(rows):
-        label = labels[row]
-        if label == ignore_index:
-            row_losses[row] = 0
-            continue
-        z = logits + row * classes
-        largest = largest_of(z, classes)
-        weight = 1 if class_weight == NULL else class_weight[label]
-        shift = <double>largest + row_losses[row]
-        loss = (1 - smoothing) * weight * ((<double>largest - z[label]) + row_losses[row])
-        if smoothing != 0:
-            loss += smoothing / classes * smoothing_loss(z, class_weight, shift, classes)
-        row_losses[row] = <real>loss
-
-
 cdef inline real largest_of(const real* x, const Py_ssize_t n) noexcept nogil:
     """NaN if any element is. A few elements are not worth a vector."""
     cdef real largest = x[0]
@@ -135,88 +48,6 @@ cdef inline void count_row(
     """Adds one if the first of the largest scores is the label's."""
     if is_first_maximum(scores, label, largest_of(scores, classes)):
         correct[0] += 1
-
-
-cdef void cross_entropy_forward(
-    real* loss,                  # (1,) or NULL where it is not reduced
-    real* row_losses,            # (rows,)
-    real* probabilities,         # (rows, classes)
-    real* statistics,            # (4,): sums of losses and of weights, correct rows, rows
-    const real* logits,          # (rows, classes)
-    const int64_t* labels,       # (rows,)
-    const real* class_weight,    # (classes,) or NULL
-    Py_ssize_t rows, Py_ssize_t classes, int reduction, int64_t ignore_index, double smoothing,
-    int threads,
-) noexcept nogil:
-    """-(1 - s) w[label] log p[label] - s / classes * sum of w log p, p = softmax(logits)"""
-    cdef Py_ssize_t chunk_rows = rows_of_chunk(classes)
-    cdef Py_ssize_t chunk, first, row
-    cdef double total = 0, weights = 0, correct = 0, counted = 0
-    for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
-                        num_threads=threads, use_threads_if=threads > 1):
-        first = chunk * chunk_rows
-        cross_entropy_rows(row_losses + first, probabilities + first * classes,
-                           logits + first * classes, labels + first, class_weight,
-                           min(chunk_rows, rows - first), classes, ignore_index, smoothing)
-    for row in range(rows):
-        if labels[row] == ignore_index:
-            continue
-        total += row_losses[row]
-        weights += 1 if class_weight == NULL else class_weight[labels[row]]
-        counted += 1
-        count_row(&correct, logits + row * classes, labels[row], classes)
-    if reduction != NONE:
-        loss[0] = <real>(total / weights if reduction == MEAN else total)
-    statistics[0] = <real>total
-    statistics[1] = <real>weights
-    statistics[2] = <real>correct
-    statistics[3] = <real>counted
-
-
-cdef void cross_entropy_backward(
-    real* dlogits,               # (rows, classes)
-    const real* upstream,        # (1,) or (rows,)
-    const real* probabilities,   # (rows, classes)
-    const real* statistics,      # (4,)
-    const int64_t* labels,       # (rows,)
-    const real* class_weight,    # (classes,) or NULL
-    Py_ssize_t rows, Py_ssize_t classes, int reduction, int64_t ignore_index, double smoothing,
-    int threads,
-) noexcept nogil:
-    """dlogits = (1 - s) w[label] (p - onehot) + s / classes * (p sum of w - w), scaled"""
-    cdef Py_ssize_t row
-    cdef double weight_sum = classes
-    if class_weight != NULL:
-        weight_sum = 0
-        for row in range(classes):
-            weight_sum += class_weight[row]
-    for row in prange(rows, schedule="static", num_threads=threads, use_threads_if=threads > 1):
-        cross_entropy_row_gradient(
-            dlogits + row * classes, probabilities + row * classes,
-            upstream[row] if reduction == NONE else
-            (upstream[0] / <double>statistics[1] if reduction == MEAN else upstream[0]),
-            labels[row], class_weight, classes, ignore_index, smoothing, weight_sum)
-
-
-cdef void cross_entropy_row_gradient(
-    real* dlogits, const real* probabilities, double scale, int64_t label,
-    const real* class_weight, Py_ssize_t classes, int64_t ignore_index, double smoothing,
-    double weight_sum,
-) noexcept nogil:
-    cdef double weight = 1, share = scale * smoothing / classes
-    cdef Py_ssize_t j
-    if label == ignore_index:
-        for j in range(classes):
-            dlogits[j] = 0
-        return
-    if class_weight != NULL:
-        weight = class_weight[label]
-    scale = scale * (1 - smoothing) * weight
-    rescale_row(dlogits, probabilities, classes, 0, <real>(scale + share * weight_sum), 0)
-    if share != 0:
-        for j in range(classes):
-            dlogits[j] -= <real>(share * (1 if class_weight == NULL else class_weight[j]))
-    dlogits[label] -= <real>scale
 
 
 # Multi-class hinge
@@ -423,18 +254,6 @@ cdef void binary_cross_entropy_backward(
                        * (upstream[i] if reduction == NONE else 1))
 
 
-cdef void run_cross_entropy_forward(const Step* s) noexcept nogil:
-    cross_entropy_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
-                          <real*>s.data[4], <int64_t*>s.data[5], <real*>s.data[6],
-                          s.size[0], s.size[1], <int>s.size[2], s.size[3], s.scalar[0], s.threads)
-
-
-cdef void run_cross_entropy_backward(const Step* s) noexcept nogil:
-    cross_entropy_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
-                           <int64_t*>s.data[4], <real*>s.data[5],
-                           s.size[0], s.size[1], <int>s.size[2], s.size[3], s.scalar[0], s.threads)
-
-
 cdef void run_multi_margin_forward(const Step* s) noexcept nogil:
     multi_margin_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
                          <int64_t*>s.data[4], <real*>s.data[5],
@@ -470,8 +289,6 @@ cdef void run_binary_cross_entropy_backward(const Step* s) noexcept nogil:
 
 
 KERNELS = {
-    "cross_entropy_forward": publish(run_cross_entropy_forward),
-    "cross_entropy_backward": publish(run_cross_entropy_backward),
     "multi_margin_forward": publish(run_multi_margin_forward),
     "multi_margin_backward": publish(run_multi_margin_backward),
     "squared_error_forward": publish(run_squared_error_forward),

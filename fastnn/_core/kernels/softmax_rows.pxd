@@ -16,11 +16,13 @@ from fastnn._core.simd cimport (
     v_less,
     v_load,
     v_load_first,
+    v_load_strided,
     v_max,
     v_select,
     v_set,
     v_store,
     v_store_first,
+    v_store_strided,
     v_sum,
     vmask,
     vreal,
@@ -122,33 +124,18 @@ cdef inline void load_columns(
     vreal* column, const real* x, const Py_ssize_t rows, const Py_ssize_t columns,
 ) noexcept nogil:
     """Lane i of column[j] = x (rows, columns) at [i, j]; zero in the lanes from `rows` on."""
-    cdef real* lane = <real*>column
-    cdef Py_ssize_t i, j
-    if rows == LANES:
-        for j in range(columns):
-            for i in range(LANES):
-                lane[j * LANES + i] = x[i * columns + j]
-        return
+    cdef Py_ssize_t j
     for j in range(columns):
-        column[j] = v_set(0)
-        for i in range(rows):
-            lane[j * LANES + i] = x[i * columns + j]
+        column[j] = v_load_strided(x + j, columns, rows)
 
 
 cdef inline void store_columns(
     real* y, const vreal* column, const Py_ssize_t rows, const Py_ssize_t columns,
 ) noexcept nogil:
     """y (rows, columns) at [i, j] = lane i of column[j]"""
-    cdef const real* lane = <const real*>column
-    cdef Py_ssize_t i, j
-    if rows == LANES:
-        for j in range(columns):
-            for i in range(LANES):
-                y[i * columns + j] = lane[j * LANES + i]
-        return
+    cdef Py_ssize_t j
     for j in range(columns):
-        for i in range(rows):
-            y[i * columns + j] = lane[j * LANES + i]
+        v_store_strided(y + j, column[j], columns, rows)
 
 
 cdef inline void subtract_maximum(vreal* column, const Py_ssize_t columns) noexcept nogil:

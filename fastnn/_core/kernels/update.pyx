@@ -5,7 +5,16 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first, vreal
+from fastnn._core.simd cimport (
+    LANES,
+    real,
+    v_flush,
+    v_load,
+    v_load_first,
+    v_store,
+    v_store_first,
+    vreal,
+)
 from fastnn._core.step cimport Step, publish
 
 cdef enum:
@@ -32,7 +41,9 @@ cdef inline vreal descend(
     """The new weight, and the new velocity."""
     gradient = rates.gradient_scale * gradient + rates.weight_decay * weight
     if kind != PLAIN:
-        velocity[0] = rates.momentum * velocity[0] + rates.gradient_gain * gradient
+        # Without a gradient (a dead unit) a velocity would fade into numbers too small to be normal,
+        # and stay there: an update by them takes four times as long.
+        velocity[0] = v_flush(rates.momentum * velocity[0] + rates.gradient_gain * gradient)
         if kind == NESTEROV:
             gradient = gradient + rates.momentum * velocity[0]
         else:
@@ -107,8 +118,10 @@ cdef void sgd_update(
         first_step = steps_taken[0] == 0
         if first_step:
             rates.gradient_gain = 1
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        sgd_chunk(kind, first_step, weight, velocity, gradient, n, rates)
+        return
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
         first = chunk * CHUNK
         sgd_chunk(kind, first_step, weight + first, velocity + first if kind else NULL,
                   gradient + first, min(CHUNK, n - first), rates)
@@ -119,11 +132,13 @@ cdef void count_step(int64_t* steps_taken) noexcept nogil:
     steps_taken[0] += 1
 
 
-cdef double squared_norm_of_chunk(const real* gradient, Py_ssize_t n) noexcept nogil:
+cdef double squared_norm_of_chunk(const real* gradient, Py_ssize_t chunk, Py_ssize_t n) noexcept nogil:
     cdef double sums[SUMS]
     cdef double value
     cdef Py_ssize_t i = 0
     cdef int j, half
+    gradient += chunk * CHUNK
+    n = min(CHUNK, n - chunk * CHUNK)
     for j in range(SUMS):
         sums[j] = 0
     while i + SUMS <= n:
@@ -151,12 +166,14 @@ cdef void squared_norm(
 ) noexcept nogil:
     """result = the sum of the squares, in double precision"""
     cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
-    cdef Py_ssize_t chunk, first
+    cdef Py_ssize_t chunk
     cdef double total = 0
-    for chunk in prange(chunks, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
-        first = chunk * CHUNK
-        partial[chunk] = squared_norm_of_chunk(gradient + first, min(CHUNK, n - first))
+    if threads == 1:
+        for chunk in range(chunks):
+            partial[chunk] = squared_norm_of_chunk(gradient, chunk, n)
+    else:
+        for chunk in prange(chunks, schedule="static", num_threads=threads):
+            partial[chunk] = squared_norm_of_chunk(gradient, chunk, n)
     for chunk in range(chunks):
         total += partial[chunk]
     result[0] = <real>total

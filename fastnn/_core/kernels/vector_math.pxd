@@ -19,6 +19,7 @@ from fastnn._core.simd cimport (
     v_select,
     v_set,
     v_zero_where,
+    vmask,
     vreal,
 )
 
@@ -70,14 +71,14 @@ cdef inline vreal taylor_expm1(vreal r) noexcept nogil:
 
 
 cdef inline vreal v_exp(vreal x) noexcept nogil:
-    """exp(x): zero below and infinity above the range of the type."""
-    cdef real lowest = -104 if sizeof(real) == 4 else -746
+    """exp(x): zero below the normal numbers, and infinity above the range of the type."""
+    cdef real lowest = <real>-87.33654 if sizeof(real) == 4 else <real>-708.39641
     cdef real highest = 89 if sizeof(real) == 4 else 710
     cdef vreal power
-    x = v_select(v_less(x, v_set(lowest)), v_set(lowest), x)
+    cdef vmask too_small = v_less(x, v_set(lowest))
     x = v_select(v_less(v_set(highest), x), v_set(highest), x)
-    cdef vreal r = reduced_argument(x, &power)
-    return v_scale_by_power(taylor_expm1(r) + 1, power)
+    cdef vreal r = reduced_argument(v_zero_where(too_small, x), &power)
+    return v_zero_where(too_small, v_scale_by_power(taylor_expm1(r) + 1, power))
 
 
 cdef inline vreal v_expm1_of_negative(vreal x) noexcept nogil:
