@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import whole
 from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
@@ -115,6 +116,14 @@ class TrainingStep:
             self._current = compiled
             self._send_options()
         return arrays
+
+    def _prepare_epoch(
+        self, inputs: Any, targets: Any, indices: Any, batch_size: int
+    ) -> list[NDArray]:
+        """As `_prepare`, for batches of all rows, or of those that `indices` names."""
+        first = as_array(flatten_structure(inputs)[0])
+        total = len(first) if indices is None else len(np.atleast_1d(indices))
+        return self._prepare(inputs, targets, batch=min(batch_size, max(1, total)))
 
     def _refresh(self) -> None:
         """Binds the parameters to the optimizer's buffer; forgets programs that no longer hold."""
@@ -294,7 +303,7 @@ class TrainingStep:
         callback: Callable[..., None] | None = None,
     ) -> tuple:
         """Forward over all examples: (batches, examples, loss sum, correct, counted, finite)."""
-        arrays = self._prepare(X, y, batch=min(batch_size, max(1, len(X))))
+        arrays = self._prepare_epoch(X, y, None, whole("batch_size", batch_size, 1))
         self._phase = "measured"
         return self._current.lowered.program.epoch(arrays, None, batch_size, False, callback)
 

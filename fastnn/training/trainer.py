@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import whole
 from fastnn._compiler.trace import flatten_structure
 from fastnn.datasets import train_test_split
 from fastnn.nn.module import Module
@@ -288,13 +289,6 @@ class Trainer:
 
         has_classes = isinstance(self.loss, (CrossEntropyLoss, MultiMarginLoss))
         return scores.argmax(axis=-1) if has_classes else scores
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """A whole number of at least `least`."""
-    if isinstance(value, bool) or int(value) != value or value < least:
-        raise ValueError(f"got {name}={value!r}, expected a whole number of {least} or more")
-    return int(value)
 
 
 def convert(data: Any, dtype: np.dtype | None) -> Any:
