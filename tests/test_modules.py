@@ -172,3 +172,43 @@ def test_forgotten_super_init():
 
     with pytest.raises(AttributeError, match=r"before super\(\).__init__\(\)"):
         Forgets()
+
+
+def test_assigning_to_a_buffer_keeps_its_precision(rng):
+    layer = nn.BatchNorm1d(3).eval()
+    x = rng.standard_normal((4, 3)).astype(np.float32)
+    layer(x)
+    layer.running_mean = np.array([1.0, 2.0, 3.0])[::-1]  # float64 and strided
+    assert layer.running_mean.dtype == np.float32
+    np.testing.assert_allclose(layer(x), x - [3.0, 2.0, 1.0], rtol=1e-4, atol=1e-5)
+    assert layer.state_dict()["running_mean"][0] == 3
+    layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+    np.testing.assert_allclose(layer(x).mean(0), 0, atol=1e-6)
+    assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+def test_an_array_does_not_replace_a_parameter():
+    layer = nn.Linear(3, 2)
+    with pytest.raises(TypeError, match=r"Linear.weight: got ndarray, .* weight.data"):
+        layer.weight = np.zeros((2, 3))
+    layer.bias = None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    assert layer(np.ones((1, 3))).shape == (1, 2)
+
+
+def test_deleting_a_layer_is_seen():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    x = -np.eye(3, dtype=np.float32)
+    before = model(x)
+    delattr(model, "1")
+    np.testing.assert_array_equal(np.maximum(model(x), 0), before)
+    assert (model(x) != before).any()
+
+
+@pytest.mark.parametrize(
+    "mean", [np.zeros(6), np.zeros(6, np.float16), np.zeros(12, np.float32)[::2]]
+)
+def test_arrays_that_a_kernel_would_misread(mean, rng):
+    x = rng.standard_normal((4, 6)).astype(np.float32)
+    with pytest.raises(TypeError, match="C-contiguous one of float32"):
+        F.batch_norm(x, mean, np.ones(6, np.float32))

@@ -87,15 +87,38 @@ class Module:
             raise AttributeError(
                 f"{type(self).__name__}.{name} is set before super().__init__() was called"
             )
+        present = self.__dict__.get(name)
+        if isinstance(present, Parameter) and not isinstance(value, (Parameter, type(None))):
+            raise TypeError(
+                f"{type(self).__name__}.{name}: got {type(value).__name__}, expected a Parameter "
+                f"or None; write values to {name}.data"
+            )
         StructureVersion.count += 1
         if name in self.__dict__.get("_buffers", ()):
-            value = self._buffers[name] = np.asarray(value, order="C")
+            value = self._as_buffer(name, value)
         object.__setattr__(self, name, value)
 
+    def __delattr__(self, name: str) -> None:
+        StructureVersion.count += 1
+        self._buffers.pop(name, None)
+        object.__delattr__(self, name)
+
+    def _as_buffer(self, name: str, values: Any) -> NDArray | None:
+        """What is assigned to a buffer, in the precision of what was there."""
+        if values is None:
+            del self._buffers[name]
+            return None
+        self._buffers[name] = np.array(values, self._buffers[name].dtype, order="C")
+        return self._buffers[name]
+
     def register_buffer(self, name: str, values: NDArray) -> None:
-        """Keeps an array that is part of the state but not trained, such as a running mean."""
-        self._buffers[name] = values
-        setattr(self, name, values)
+        """Keeps an array that is part of the state but not trained, such as a running mean.
+
+        Assigning to the attribute keeps the precision; None ends its being a buffer.
+        """
+        self._buffers[name] = np.array(values, order="C")
+        StructureVersion.count += 1
+        object.__setattr__(self, name, self._buffers[name])
 
     # -- what is inside -------------------------------------------------------------------------
 
