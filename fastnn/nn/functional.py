@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -192,9 +193,19 @@ def elu(input: Any, alpha: Any = 1.0) -> Any:
     return input.graph.record("elu", [input, constant(input.graph, [alpha])])[0]
 
 
+def refuse_sequences(name: str, input: Value) -> None:
+    """ValueError for (batch, channels, length): PyTorch's channels are axis 1, ours the last."""
+    if len(input.shape) == 2:
+        raise ValueError(
+            f"{name}: got an input of shape {('batch', *input.shape)}, expected (batch, channels)"
+        )
+
+
 @computes_on_arrays("input")
 def prelu(input: Any, weight: Any) -> Any:
     """``x`` where positive, else ``weight * x``; `weight` (1,) or one for each channel."""
+    if weight.shape != (1,):
+        refuse_sequences("prelu", input)
     return input.graph.record("prelu", [input, weight_in_graph(input.graph, weight, (0,))])[0]
 
 
@@ -204,22 +215,43 @@ def maxout(input: Any, pieces: int) -> Any:
     return input.graph.record("maxout", [input], pieces=int(pieces))[0]
 
 
+def require_last(name: str, input: Value, dim: int) -> None:
+    """ValueError unless `dim`, counted with the batch, is the last axis."""
+    if dim not in (-1, len(input.shape)):
+        raise ValueError(
+            f"{name}: got dim={dim} for {('batch', *input.shape)}, expected the last axis, -1"
+        )
+
+
 @computes_on_arrays("input")
-def softmax(input: Any) -> Any:
+def softmax(input: Any, dim: int = -1) -> Any:
     """``exp(x) / sum(exp(x))`` over the last axis."""
+    require_last("softmax", input, dim)
     return input.graph.record("softmax", [input], log=False)[0]
 
 
 @computes_on_arrays("input")
-def log_softmax(input: Any) -> Any:
+def log_softmax(input: Any, dim: int = -1) -> Any:
     """``x - log(sum(exp(x)))`` over the last axis."""
+    require_last("log_softmax", input, dim)
     return input.graph.record("softmax", [input], log=True)[0]
 
 
 @computes_on_arrays("input")
-def flatten(input: Any) -> Any:
-    """(batch, ...) to (batch, product), in PyTorch's order."""
-    return input.graph.record("reshape", [input], shape=(input.size,))[0]
+def flatten(input: Any, start_dim: int = 1, end_dim: int = -1) -> Any:
+    """Joins the axes from `start_dim` to `end_dim`, in PyTorch's order; the batch is axis 0."""
+    axes = len(input.shape) + 1
+    start, end = (dim + axes if dim < 0 else dim for dim in (start_dim, end_dim))
+    if axes == 1 and (start_dim, end_dim) == (1, -1):
+        start, end = 1, 0  # (batch,) to (batch, 1)
+    elif not 1 <= start <= end < axes:
+        raise ValueError(
+            f"flatten: got start_dim={start_dim}, end_dim={end_dim} for "
+            f"{('batch', *input.shape)}, expected axes after the batch in order"
+        )
+    joined = math.prod(input.shape[start - 1 : end])
+    shape = (*input.shape[: start - 1], joined, *input.shape[end:])
+    return input.graph.record("reshape", [input], shape=shape)[0]
 
 
 @computes_on_arrays("inputs")
@@ -256,6 +288,7 @@ def batch_norm(
     In training, and where there are no running averages, mean and variance are the batch's, and
     the running averages move by `momentum` towards them (cumulatively if it is None).
     """
+    refuse_sequences("batch_norm", input)
     graph = input.graph
     use_batch = training or running_mean is None
     values = [

@@ -169,12 +169,30 @@ class Module:
             for name, array in module._buffers.items():
                 yield f"{prefix}.{name}" if prefix else name, array
 
+    def buffers(self) -> Iterator[NDArray]:
+        """Arrays that are state but not trained."""
+        return (array for _, array in self.named_buffers())
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Sets an attribute by name, for names that are no identifiers such as "0"."""
+        setattr(self, name, module)
+
     @property
     def dtype(self) -> np.dtype:
         """Precision of the parameters; float32 where there are none."""
         for parameter in self.parameters():
             return parameter.dtype
         return np.dtype(np.float32)
+
+    def zero_grad(self) -> None:
+        """Fills the gradients with zeros.
+
+        There is no need to before a step: `TrainingStep.backward` and `fastnn.vjp` write gradients
+        anew and never add to them.
+        """
+        for parameter in self.parameters():
+            if parameter.gradient is not None:
+                parameter.gradient[...] = 0
 
     # -- modes ----------------------------------------------------------------------------------
 
@@ -223,15 +241,17 @@ class Module:
 
     def state_dict(self) -> OrderedDict[str, NDArray]:
         """Copies of all parameters and buffers, under PyTorch's keys and in its shapes."""
-        state: OrderedDict[str, NDArray] = OrderedDict()
-        for prefix, module in self.named_modules():
-            for name, value in [*vars(module).items()]:
-                key = f"{prefix}.{name}" if prefix else name
-                if isinstance(value, Parameter):
-                    state[key] = np.array(value.data, order="C")
-                elif name in module._buffers:
-                    state[key] = np.array(module._buffers[name])
-        return state
+        return OrderedDict((key, np.array(array, order="C")) for key, array in self._state())
+
+    def _state(self, prefix: str = "") -> Iterator[tuple[str, NDArray]]:
+        """Keys and arrays of the state; what is shared comes under each of its names."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value.data
+            elif name in self._buffers:
+                yield prefix + name, value
+        for name, child in self.named_children():
+            yield from child._state(f"{prefix}{name}.")
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike], strict: bool = True) -> None:
         """Copies values from a `state_dict`, of fastnn or of PyTorch (tensors are converted).
@@ -244,19 +264,19 @@ class Module:
 
         Raises
         ------
+        TypeError
+            If it is not a mapping.
         ValueError
             If keys are missing or unexpected (when `strict`), or shapes differ. Nothing is
             changed then.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}.load_state_dict: got {type(state_dict).__name__}, "
+                "expected a mapping of names to arrays"
+            )
         arrays = {key: np.asarray(value) for key, value in state_dict.items()}
-        targets: dict[str, NDArray] = {}
-        for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
-                key = f"{prefix}.{name}" if prefix else name
-                if isinstance(value, Parameter):
-                    targets[key] = value.data
-                elif name in module._buffers:
-                    targets[key] = module._buffers[name]
+        targets = dict(self._state())
         problems = []
         if strict:
             missing = [key for key in targets if key not in arrays]
