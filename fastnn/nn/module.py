@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -206,6 +207,18 @@ class Module:
     def eval(self) -> Self:
         """Sets inference mode: no dropout, running averages in batch normalization."""
         return self.train(False)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[Self]:
+        """Inference mode for a ``with`` block; afterwards each module is as it was."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            yield self
+        finally:
+            for module, mode in modes:
+                if module.training != mode:
+                    module.training = mode
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Sets whether the parameters inside are trained; returns the module."""

@@ -82,13 +82,26 @@ class TrainingStep:
             raise ValueError(f"got max_grad_norm={max_grad_norm}, expected a number above 0")
         self.model, self.loss_function, self.optimizer = model, loss, optimizer
         self.max_grad_norm = max_grad_norm
+        self._seed = new_seed()
+        self._forget()
+
+    def _forget(self) -> None:
+        """As if nothing had been compiled yet."""
         self._programs: dict[Hashable, CompiledFunction] = {}
         self._state: Hashable = None
         self._versions = (-1, -1)
         self._current: CompiledFunction | None = None
         self._options: list[tuple[Any, ...]] = []
         self._phase = "new"
-        self._seed = new_seed()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled code points into memory; copies and pickles make it again when they need it.
+        kept = ("model", "loss_function", "optimizer", "max_grad_norm", "_seed")
+        return {name: vars(self)[name] for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     # -- compiling ------------------------------------------------------------------------------
 
