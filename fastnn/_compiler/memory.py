@@ -19,6 +19,11 @@ from dataclasses import dataclass, field
 from fastnn._compiler.graph import Graph, Node, Value
 
 ALIGNMENT = 64
+# A load that follows a store waits for it if the lower twelve bits of their addresses agree. Two large
+# arrays a few bytes off a multiple of 4,096 would meet so at every vector; from the same place within
+# a page, a store only meets loads that came before it.
+PAGE = 4096
+LARGE = 32768
 # What a kernel may read, and never use, beyond the end of a value.
 SLACK = 64
 
@@ -140,7 +145,8 @@ def measure(
             group.first = 0
         examples = capacity if value.batched else 1
         size = value.size * examples * itemsizes[value.dtype] + SLACK
-        group.size = max(group.size, -(-size // ALIGNMENT) * ALIGNMENT)
+        alignment = PAGE if size >= LARGE else ALIGNMENT
+        group.size = max(group.size, -(-size // alignment) * alignment)
 
 
 def values_of(node: Node) -> list[Value]:

@@ -49,6 +49,8 @@ cdef enum:
     # is awake, and several when it sleeps.
     PARALLEL_WORTH_NANOSECONDS = 3000
     CACHE_LINE = 64
+    PAGE_BYTES = 4096
+    LARGE_BYTES = 32768
     # Rows of a batch are gathered by the team above this size.
     GATHER_WORTH_BYTES = 65536
     # What a kernel may read (and never use) beyond the last element of a buffer.
@@ -64,10 +66,14 @@ ABSENT, ARENA, ADDRESS, EXTERNAL = range(4)
 
 
 def aligned_empty(Py_ssize_t count, dtype):
-    """An uninitialized array at the start of a cache line, with slack to read beyond its end."""
+    """An uninitialized array at the start of a cache line, with slack to read beyond its end.
+
+    A large one starts on a page (fastnn/_compiler/memory.py tells why).
+    """
     dtype = np.dtype(dtype)
-    raw = np.empty(count * dtype.itemsize + CACHE_LINE + SLACK_BYTES, np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE
+    alignment = CACHE_LINE if count * dtype.itemsize < LARGE_BYTES else PAGE_BYTES
+    raw = np.empty(count * dtype.itemsize + alignment + SLACK_BYTES, np.uint8)
+    start = -raw.ctypes.data % alignment
     return raw[start:start + count * dtype.itemsize].view(dtype)
 
 

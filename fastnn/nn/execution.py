@@ -10,7 +10,8 @@ import numpy as np
 from fastnn._compiler import CompiledFunction, compile_function
 from fastnn._compiler.graph import Spec
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
-from fastnn.nn.parameter import LayoutVersion, Parameter
+from fastnn.nn.parameter import Parameter
+from fastnn.nn.version import LayoutVersion, StructureVersion
 from fastnn.random import new_seed
 
 if TYPE_CHECKING:
@@ -25,16 +26,22 @@ class ProgramCache:
     def __init__(self) -> None:
         self.programs: dict[Hashable, CompiledFunction] = {}
         self.state: Hashable = None
-        self.versions = (-1, -1)
+        self.structure_version = self.layout_version = -1
 
     def run(self, module: Module, inputs: tuple) -> Any:
         """The module's results on arrays (or nested tuples, lists and dicts of them)."""
+        key: Hashable
         if len(inputs) == 1 and isinstance(inputs[0], np.ndarray):
             arrays: Sequence[NDArray] = inputs
+            key = inputs[0].shape[1:], inputs[0].dtype.char
         else:
             arrays = [as_array(leaf) for leaf in flatten_structure(list(inputs))]
-        self.refresh(module)
-        key = tuple([(array.shape[1:], array.dtype.char) for array in arrays])
+            key = tuple([(array.shape[1:], array.dtype.char) for array in arrays])
+        if (
+            self.structure_version != StructureVersion.count
+            or self.layout_version != LayoutVersion.count
+        ):
+            self.refresh(module)
         compiled = self.programs.get(key)
         if compiled is None or len(arrays[0]) > compiled.capacity or compiled.is_stale():
             compiled = self.programs[key] = compile_module(module, inputs, arrays)
@@ -47,15 +54,11 @@ class ProgramCache:
 
     def refresh(self, module: Module) -> None:
         """Forgets the programs if the module, or where its parameters lie, has changed."""
-        from fastnn.nn.module import StructureVersion  # module.py imports this file
-
-        versions = (StructureVersion.count, LayoutVersion.count)
-        if versions != self.versions:
-            state = state_of(module)
-            if state != self.state:
-                self.programs.clear()
-                self.state = state
-            self.versions = versions
+        self.structure_version, self.layout_version = StructureVersion.count, LayoutVersion.count
+        state = state_of(module)
+        if state != self.state:
+            self.programs.clear()
+            self.state = state
 
 
 def state_of(module: Module) -> Hashable:

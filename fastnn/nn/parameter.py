@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn._core.program import aligned_zeros
+from fastnn.nn.version import LayoutVersion
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
 ALIGNMENT_ELEMENTS = 16
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-class LayoutVersion:
-    """Counts the moves of parameters in memory, so that programs know when to look again."""
-
-    count = 0
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype:

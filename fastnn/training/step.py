@@ -12,8 +12,9 @@ from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.execution import as_array, input_spec, layer_names, state_of, working_dtype
-from fastnn.nn.module import Module, StructureVersion
-from fastnn.nn.parameter import LayoutVersion, Parameter, ensure_gradients
+from fastnn.nn.module import Module
+from fastnn.nn.parameter import Parameter, ensure_gradients
+from fastnn.nn.version import LayoutVersion, StructureVersion
 from fastnn.optim.optimizer import Optimizer
 from fastnn.random import new_seed
 

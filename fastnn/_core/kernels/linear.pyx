@@ -90,15 +90,15 @@ cdef void multiply(
     """
     cdef Py_ssize_t tiles = (p.rows + TILE_ROWS - 1) // TILE_ROWS
     cdef Py_ssize_t task
-    p.panels = panel_count(p.columns)
+    p.panels = panel_count(p.rows, p.columns, p.b_transposed)
     p.blocks = 1
-    if threads == 1:
+    if p.panels % threads != 0 and p.panels < 4 * threads:
+        p.blocks = min(tiles, threads)
+    if p.panels * p.blocks == 1 or threads == 1:
         # Not even a region of one thread: it would cost as much as a small product.
         for task in range(p.panels):
             product_task(p, task, <real*>workspace)
         return
-    if p.panels % threads != 0 and p.panels < 4 * threads:
-        p.blocks = min(tiles, threads)
     for task in prange(p.panels * p.blocks, schedule="static", num_threads=threads):
         product_task(p, task, <real*>(workspace + threadid() * workspace_per_thread))
 

@@ -33,6 +33,9 @@ from fastnn._core.simd cimport (
 from libc.string cimport memcpy
 
 cdef enum:
+    # One row has as many independent sums as there are vectors: eight keep two multiply-add units of
+    # four cycles busy.
+    ROW_VECTORS = 8
     # 4 KB of each row of A and 192 KB of a panel of B: the first stays in L1, the second in L2.
     DEPTH_BLOCK = 1024
     # Below this many rows a panel is read in place: copying it would cost more than it saves.
@@ -56,8 +59,8 @@ cdef inline void tile(
 
     c (rows, vectors) = a @ b, plus `start` (vectors,) unless NULL, plus c itself if `accumulate`.
     """
-    cdef vreal sums[8][4]
-    cdef vreal b_values[4]
+    cdef vreal sums[8][8]
+    cdef vreal b_values[8]
     cdef real a_value
     cdef int i, j
     cdef Py_ssize_t k
@@ -146,6 +149,29 @@ cdef inline void panel_product(
                     start, accumulate, last_lanes)
 
 
+cdef inline void row_product(
+    const Py_ssize_t vectors, const Py_ssize_t depth, const real* a, const Py_ssize_t a_depth,
+    const real* b, const Py_ssize_t b_depth, real* c, const real* start, const Py_ssize_t last_lanes,
+) noexcept nogil:
+    """c (1, at most ROW_VECTORS vectors) = a (1, depth) @ b + start"""
+    if vectors == 8:
+        tile(1, 8, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+    elif vectors == 7:
+        tile(1, 7, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+    elif vectors == 6:
+        tile(1, 6, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+    elif vectors == 5:
+        tile(1, 5, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+    elif vectors == 4:
+        tile(1, 4, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+    elif vectors == 3:
+        tile(1, 3, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+    elif vectors == 2:
+        tile(1, 2, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+    else:
+        tile(1, 1, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+
+
 cdef inline void copy_panel(
     real* packed, const real* b, const Py_ssize_t b_row, const Py_ssize_t depth, const Py_ssize_t vectors,
 ) noexcept nogil:
@@ -197,8 +223,14 @@ cdef inline void transpose_panel(
                 v_store(packed + ((k + i) * vectors + j) * LANES, square[i])
 
 
-cdef inline Py_ssize_t panel_count(const Py_ssize_t columns) noexcept nogil:
-    return (columns + TILE_VECTORS * LANES - 1) // (TILE_VECTORS * LANES)
+cdef inline Py_ssize_t panel_count(
+    const Py_ssize_t rows, const Py_ssize_t columns, const bint b_transposed,
+) noexcept nogil:
+    """Panels of a product; wider ones for a single row, whose panels are read in place."""
+    cdef Py_ssize_t width = TILE_VECTORS * LANES
+    if rows == 1 and not b_transposed:
+        width = ROW_VECTORS * LANES
+    return (columns + width - 1) // width
 
 
 cdef inline void panel_bounds(
@@ -230,6 +262,9 @@ cdef inline void product_block(
     c += first
     if start != NULL:
         start += first
+    if not b_transposed and rows == 1:
+        row_product(vectors, depth, a, a_depth, b + first, b_row, c, start, last_lanes)
+        return
     if not b_transposed and rows < ROWS_WORTH_PACKING:
         panel_product(vectors, rows, depth, a, a_row, a_depth, b + first, b_row, c, c_row,
                       start, False, last_lanes)
