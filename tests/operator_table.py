@@ -274,12 +274,6 @@ ACTIVATIONS = [
         matrix,
         lambda state, x: leaky(x, state["weight"]),
     ),
-    Case(
-        "PReLU of channels, 3 axes",
-        nn.PReLU,
-        matrices_of(3),
-        lambda state, x: leaky(x, state["weight"]),
-    ),
     Case("ELU, alpha below 0", lambda width: nn.ELU(-0.5), matrix, applied(lambda x: elu(x, -0.5))),
     Case(
         "ELU, learned alpha",
@@ -362,15 +356,6 @@ NORMALIZATION = [
             "training, without running stats": {"track_running_stats": False},
         }.items()
     ],
-    Case(
-        "BatchNorm1d, training, 3 axes",
-        nn.BatchNorm1d,
-        matrices_of(3),
-        normalized_by_batch,
-        tolerance=64,
-        rowwise=False,
-        least_batch=2,
-    ),
     Case(
         "BatchNorm1d, inference",
         lambda width: nn.BatchNorm1d(width).eval(),

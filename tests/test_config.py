@@ -1,7 +1,7 @@
 """What an installation is: imports, instruction sets, threads."""
 
 import pytest
-from children import run
+from children import SANITIZED, run
 
 import fastnn
 from fastnn._core import dispatch
@@ -13,6 +13,7 @@ def test_import_is_light():
     assert result.stdout.strip() == "[]", result.stderr
 
 
+@pytest.mark.skipif(SANITIZED, reason="sanitizers take their time")
 def test_import_is_quick():
     code = (
         "import time, numpy; t = time.process_time(); import fastnn; print(time.process_time() - t)"

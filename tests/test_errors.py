@@ -114,7 +114,7 @@ def test_construction_errors(model):
         fastnn.TrainingStep(lambda x: x, nn.CrossEntropyLoss(), optim.SGD())
     with pytest.raises(ValueError, match="one number"):
         fastnn.TrainingStep(model, nn.CrossEntropyLoss(reduction="none"), optim.SGD())(X, Y)
-    with pytest.raises(ValueError, match="0 threads"):
+    with pytest.raises(ValueError, match="threads=0, expected a whole number from 1 to 1024"):
         fastnn.set_num_threads(0)
     with pytest.raises(TypeError, match="float16"):
         model.astype(np.float16)
@@ -194,3 +194,14 @@ def test_a_layer_in_two_trainings(rng):
             step(x, y)
             assert (shared.weight.data != before).any()
     np.testing.assert_allclose(one(x), steps[0].model(x))
+
+
+def test_indices_of_an_epoch(step):
+    with pytest.raises(TypeError, match="indices: got dtype bool, expected integers"):
+        step.epoch(X, Y, np.ones(4, bool))
+    with pytest.raises(TypeError, match="indices: got dtype float64"):
+        step.epoch(X, Y, np.arange(4.0))
+    with pytest.raises(ValueError, match=r"indices: got shape \(1, 2\)"):
+        step.epoch(X, Y, [[0, 1]])
+    # Rows may be drawn more often than there are rows, in a batch larger than the data set.
+    assert np.isfinite(step.epoch(X, Y, np.zeros(100, int), batch_size=64))

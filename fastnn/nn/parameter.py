@@ -66,11 +66,20 @@ class Parameter:
         dtype = array.dtype if array.dtype in DTYPES else np.dtype(np.float32)
         self.shape: tuple[int, ...] = array.shape
         self.storage_axes = tuple(storage_axes or range(array.ndim))
-        self.requires_grad = requires_grad
+        self._requires_grad = bool(requires_grad)
         self.buffer: ParameterBuffer | None = None
         self.storage: NDArray = own_memory(self.storage_shape, dtype)
         self.gradient: NDArray | None = None
         self.data = array
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self._requires_grad = bool(requires_grad)
+        LayoutVersion.count += 1  # programs compute other gradients now
 
     @property
     def storage_shape(self) -> tuple[int, ...]:

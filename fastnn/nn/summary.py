@@ -82,17 +82,11 @@ class Summary:
 
 def summarize(module: Module, input_shape: tuple[int, ...], batch_size: int) -> Summary:
     """Traces a module for inference and counts."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
+    with module.evaluating():
         dtype = np.dtype(module.dtype).name
         compiled = compile_function(
             module, [Spec(input_shape, dtype)], ["input"], dtype, batch_size, layer_names(module)
         )
-    finally:
-        for part, mode in modes:
-            if part.training != mode:
-                part.training = mode
     graph = compiled.lowered.graph
     by_layer: dict[str, list] = {}
     for node in graph.nodes:

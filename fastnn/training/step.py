@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import whole
 from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
@@ -82,13 +83,26 @@ class TrainingStep:
             raise ValueError(f"got max_grad_norm={max_grad_norm}, expected a number above 0")
         self.model, self.loss_function, self.optimizer = model, loss, optimizer
         self.max_grad_norm = max_grad_norm
+        self._seed = new_seed()
+        self._forget()
+
+    def _forget(self) -> None:
+        """As if nothing had been compiled yet."""
         self._programs: dict[Hashable, CompiledFunction] = {}
         self._state: Hashable = None
         self._versions = (-1, -1)
         self._current: CompiledFunction | None = None
         self._options: list[tuple[Any, ...]] = []
         self._phase = "new"
-        self._seed = new_seed()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled code points into memory; copies and pickles make it again when they need it.
+        kept = ("model", "loss_function", "optimizer", "max_grad_norm", "_seed")
+        return {name: vars(self)[name] for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     # -- compiling ------------------------------------------------------------------------------
 
@@ -117,6 +131,14 @@ class TrainingStep:
             self._send_options()
         return arrays
 
+    def _prepare_epoch(
+        self, inputs: Any, targets: Any, indices: Any, batch_size: int
+    ) -> list[NDArray]:
+        """As `_prepare`, for batches of all rows, or of those that `indices` names."""
+        first = as_array(flatten_structure(inputs)[0])
+        total = len(first) if indices is None else len(np.atleast_1d(indices))
+        return self._prepare(inputs, targets, batch=min(batch_size, max(1, total)))
+
     def _refresh(self) -> None:
         """Binds the parameters to the optimizer's buffer; forgets programs that no longer hold."""
         parameters = list(self.model.parameters())
@@ -127,7 +149,8 @@ class TrainingStep:
         if self.optimizer is not None and parameters:
             self.optimizer.bind(parameters)
         ensure_gradients(p for p in parameters if p.requires_grad)
-        state = (state_of(self.model), state_of(self.loss_function))
+        members = self.optimizer.members() if self.optimizer is not None else ()
+        state = (state_of(self.model), state_of(self.loss_function), members)
         if state != self._state:
             self._programs.clear()
             self._current = None
@@ -161,7 +184,10 @@ class TrainingStep:
         record: Callable[[Graph], None] | None = None
         optimizer = self.optimizer
         if optimizer is not None and optimizer.buffer is not None and not keep_all:
-            record = lambda graph: optimizer.record(graph, self.max_grad_norm)  # noqa: E731
+
+            def record(graph: Graph) -> None:
+                optimizer.record(graph, self.max_grad_norm)
+
         compiled = compile_training(
             loss_of,
             [input_spec(array, dtype) for array in arrays],
@@ -188,7 +214,7 @@ class TrainingStep:
         if self.optimizer is None:
             return []
         return [
-            tuple(group[name] for name in self.optimizer.scalars) + (group.get("nesterov"),)
+            tuple(group[name] for name in self.optimizer.scalars)
             for group in self.optimizer.param_groups
         ]
 
@@ -202,17 +228,11 @@ class TrainingStep:
             return
         for group in self.optimizer.param_groups:
             self.optimizer.check_options(group)
-        recorded = self._options
         self._options = options
-        structural = [(o[1] == 0, o[-1]) for o in options]
-        if recorded and structural != [(o[1] == 0, o[-1]) for o in recorded]:
-            # Whether there is a velocity, and Nesterov, are part of the program.
-            self._programs.clear()
-            StructureVersion.count += 1
         for index, node in enumerate(self._current.lowered.step_nodes):
             group_number = node.attributes.get("group")
             if group_number is not None:
-                for slot, value in enumerate(options[group_number][:-1]):
+                for slot, value in enumerate(options[group_number]):
                     self._current.lowered.program.set_scalar(index, slot, value)
 
     # -- running --------------------------------------------------------------------------------
@@ -297,7 +317,7 @@ class TrainingStep:
         callback: Callable[..., None] | None = None,
     ) -> tuple:
         """Forward over all examples: (batches, examples, loss sum, correct, counted, finite)."""
-        arrays = self._prepare(X, y, batch=min(batch_size, max(1, len(X))))
+        arrays = self._prepare_epoch(X, y, None, whole("batch_size", batch_size, 1))
         self._phase = "measured"
         return self._current.lowered.program.epoch(arrays, None, batch_size, False, callback)
 

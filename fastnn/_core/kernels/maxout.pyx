@@ -126,8 +126,11 @@ cdef void maxout_forward(
     """y = the maximum over the pieces of x, NaN if one is; the first of equals wins"""
     cdef Py_ssize_t chunk_rows = rows_of_chunk(units, pieces)
     cdef Py_ssize_t chunk, row
+    if threads == 1:
+        forward_rows(y, winner, x, rows, units, pieces)
+        return
     for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
-                        num_threads=threads, use_threads_if=threads > 1):
+                        num_threads=threads):
         row = chunk * chunk_rows
         forward_rows(y + row * units, winner + row * units, x + row * pieces * units,
                      min(chunk_rows, rows - row), units, pieces)
@@ -142,8 +145,11 @@ cdef void maxout_backward(
     """dx = dy in the piece that won, else 0"""
     cdef Py_ssize_t chunk_rows = rows_of_chunk(units, pieces)
     cdef Py_ssize_t chunk, row
+    if threads == 1:
+        backward_rows(dx, dy, winner, rows, units, pieces)
+        return
     for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
-                        num_threads=threads, use_threads_if=threads > 1):
+                        num_threads=threads):
         row = chunk * chunk_rows
         backward_rows(dx + row * pieces * units, dy + row * units, winner + row * units,
                       min(chunk_rows, rows - row), units, pieces)

@@ -421,12 +421,24 @@ cdef void two_passes(int sums, int results, const Batch* b, int threads) noexcep
     """Pass `sums`, the totals of every channel, then pass `results`; either may be NOTHING"""
     cdef Py_ssize_t vectors = vector_count(b.channels)
     cdef Py_ssize_t block, part, vector
+    cdef Py_ssize_t blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
     if chunk_count(b.rows) <= 1:
-        for block in prange((vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS, schedule="static",
-                            num_threads=threads, use_threads_if=threads > 1):
+        if threads == 1:
+            for block in range(blocks):
+                do_block(sums, results, b, block)
+            return
+        for block in prange(blocks, schedule="static", num_threads=threads):
             do_block(sums, results, b, block)
         return
-    with parallel(num_threads=threads, use_threads_if=threads > 1):
+    if threads == 1:
+        if sums != NOTHING:
+            do_part(sums, b, 0, 1)
+            for vector in range(vectors):
+                finish(sums, b, vector)
+        if results != NOTHING:
+            do_part(results, b, 0, 1)
+        return
+    with parallel(num_threads=threads):
         if sums != NOTHING:
             for part in prange(threads, schedule="static"):
                 do_part(sums, b, part, threads)
