@@ -249,13 +249,14 @@ def test_axis_of_softmax(rng):
         nn.Softmax(dim=0)(x)
 
 
-def test_sequences_are_refused():
-    x = np.ones((2, 3, 3), np.float32)
-    with pytest.raises(ValueError, match=r"batch_norm: .*expected \(batch, channels\)"):
-        nn.BatchNorm1d(3)(x)
-    with pytest.raises(ValueError, match=r"prelu: .*expected \(batch, channels\)"):
-        nn.PReLU(3)(x)
-    assert nn.PReLU()(x).shape == x.shape
+def test_channels_of_sequences_are_axis_1():
+    x = np.random.default_rng(0).normal(size=(4, 3, 5))
+    layer = nn.BatchNorm1d(3).astype(np.float64)
+    mean, variance = x.mean((0, 2), keepdims=True), x.var((0, 2), keepdims=True)
+    np.testing.assert_allclose(layer(x), (x - mean) / np.sqrt(variance + 1e-5), rtol=1e-12)
+    slopes = np.array([0.1, 0.2, 0.3])
+    expected = np.where(x > 0, x, slopes[:, None] * x)
+    np.testing.assert_allclose(nn.functional.prelu(x, slopes), expected, rtol=1e-15)
 
 
 def test_small_things_of_pytorch(model, rng):
