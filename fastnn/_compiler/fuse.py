@@ -5,6 +5,7 @@ Each pass is a function from graph to graph (changed in place and returned).
 
 from __future__ import annotations
 
+from fastnn._compiler.constants import fold_batchnorms, hoist_constants
 from fastnn._compiler.graph import Graph, Node, Value
 from fastnn._compiler.operators.convolution import prepare_weights
 
@@ -27,6 +28,11 @@ def optimize(graph: Graph) -> Graph:
     ):
         rewrite(graph)
     return graph
+
+
+def optimize_inference(graph: Graph) -> Graph:
+    """All passes for a graph without backward nodes: what depends on no input is computed once."""
+    return hoist_constants(optimize(fold_batchnorms(remove_unused(graph))))
 
 
 def remove_unused(graph: Graph) -> Graph:

@@ -13,16 +13,20 @@ import numpy as np
 cimport numpy as cnp
 from cython.parallel cimport prange
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from fastnn._core.step cimport MAX_DATA, MAX_SCALARS, MAX_SIZES, Kernel, Step
 from fastnn._core.threads cimport fork_count, team_size
 
 cnp.import_array()
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject* thing)
 
 cdef extern from "pythread.h":
     ctypedef void* PyThread_type_lock
@@ -82,6 +86,16 @@ def aligned_zeros(Py_ssize_t count, dtype):
     array = aligned_empty(count, dtype)
     array[:] = 0
     return array
+
+
+# Counts what may have changed parameters: updates, and views of them that were handed out.
+cdef uint64_t value_changes = 0
+
+
+def note_value_change():
+    """Tells programs that a parameter's values may change: what they keep of it is stale."""
+    global value_changes
+    value_changes += 1
 
 
 cdef struct Scaled:
@@ -239,6 +253,13 @@ cdef class Program:
     cdef object arena, workspace, keep_alive
     cdef Py_ssize_t least_batch
     cdef str least_batch_reason
+    # The first `constant_count` steps run only when parameters or buffers may have changed: another
+    # count of changes, views of parameters in other hands, or buffers with other contents.
+    cdef Py_ssize_t constant_count
+    cdef bint has_constants
+    cdef uint64_t seen_changes
+    cdef list owners              # (view that keeps the owner alive, references that are ours)
+    cdef list buffers             # (array, copy)
     cdef void* loss
     cdef void* statistics
     cdef bint is_double
@@ -388,9 +409,49 @@ cdef class Program:
         return 0
 
     cdef void run(self, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+        global value_changes
         cdef Py_ssize_t i
+        value_changes += end > self.update_start
         for i in range(begin, end):
             self.steps[i].run(&self.steps[i])
+
+    def keep_constants(self, Py_ssize_t count, owners, buffers):
+        """Makes the first `count` steps run once, until something changes that they read.
+
+        Parameters
+        ----------
+        owners : pairs of an array and how many views of the memory behind it are fastnn's own
+        buffers : arrays that are compared with what they were
+        """
+        self.constant_count = count
+        self.owners = list(owners)
+        self.buffers = [(array, np.empty_like(array)) for array in buffers]
+        self.has_constants = False
+
+    cdef bint constants_are_stale(self) except -1:
+        cdef cnp.ndarray view, array, copy
+        cdef Py_ssize_t expected
+        if not self.has_constants or self.seen_changes != value_changes:
+            return True
+        for view, expected in self.owners:
+            if Py_REFCNT(<PyObject*>cnp.PyArray_BASE(view)) > expected:
+                return True
+        for array, copy in self.buffers:
+            if memcmp(cnp.PyArray_DATA(array), cnp.PyArray_DATA(copy), cnp.PyArray_NBYTES(array)):
+                return True
+        return False
+
+    cdef int refresh_constants(self) except -1:
+        """Runs the steps that depend on no input, where they are stale."""
+        if self.constant_count == 0 or not self.constants_are_stale():
+            return 0
+        self.seen_changes = value_changes
+        for array, copy in self.buffers:
+            copy[...] = array
+        with nogil:
+            self.run(0, self.constant_count)
+        self.has_constants = True
+        return 0
 
     cdef void advance_random_key(self) noexcept nogil:
         """A fresh key for dropout: SplitMix64 (Steele et al. 2014) of the seed and the run."""
@@ -453,9 +514,10 @@ cdef class Program:
                                            external.type_number, False)
                 self.point(i, cnp.PyArray_DATA(<cnp.ndarray>result))
                 results.append(result)
+            self.refresh_constants()
             with nogil:
                 self.advance_random_key()
-                self.run(0, self.backward_start)
+                self.run(self.constant_count, self.backward_start)
         finally:
             self.release()
         return results

@@ -85,7 +85,13 @@ def summarize(module: Module, input_shape: tuple[int, ...], batch_size: int) -> 
     with module.evaluating():
         dtype = np.dtype(module.dtype).name
         compiled = compile_function(
-            module, [Spec(input_shape, dtype)], ["input"], dtype, batch_size, layer_names(module)
+            module,
+            [Spec(input_shape, dtype)],
+            ["input"],
+            dtype,
+            batch_size,
+            layer_names(module),
+            fold=False,
         )
     graph = compiled.lowered.graph
     by_layer: dict[str, list] = {}

@@ -93,6 +93,29 @@ class BatchNorm(Operator):
         return 4 * node.inputs[0].size
 
 
+class FoldBatchNorm(Operator):
+    """weight' = weight * scale, bias' = (bias - mean) * scale + shift, by output channel, with
+    scale = bn_weight / sqrt(var + eps); inputs weight, bias, bn_weight, bn_bias, mean, var (those of
+    the layer and of the BatchNorm may be None but for weight, mean and var)."""
+
+    name = "fold_batchnorm"
+
+    def infer(self, node):
+        weight, mean = node.inputs[0], node.inputs[4]
+        return [same(weight), same(mean)]
+
+    def lower(self, node):
+        weight, mean = node.inputs[0], node.inputs[4]
+        return [
+            Call(
+                "fold_batchnorm",
+                [*node.outputs, *node.inputs],
+                [weight.size // mean.size, mean.size],
+                [node.attributes["eps"]],
+            )
+        ]
+
+
 class BatchNormBackward(Operator):
     """dx, dweight, dbias; inputs dy, x, mean, inverse_std, weight, bias.
 
