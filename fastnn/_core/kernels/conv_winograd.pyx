@@ -21,7 +21,7 @@ from libc.string cimport memset
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
 from fastnn._core.kernels.matmul cimport panel_bounds, panel_product, transpose_square
-from fastnn._core.kernels.space_to_depth cimport blocks_row, image_row
+from fastnn._core.kernels.space_to_depth cimport blocks_of_images, image_row
 from fastnn._core.kernels.winograd_tiles cimport output_tile, weight_vector
 from fastnn._core.kernels.winograd_tiling cimport (
     BLOCK_TILES,
@@ -263,13 +263,11 @@ cdef void conv2d_winograd_forward(
 ) noexcept nogil:
     """y = f(conv(x, weight) + bias)"""
     cdef Forward f
-    cdef Py_ssize_t row
     f.t = tiling_of(g, False)
     f.y, f.x, f.prepared, f.bias, f.output = y, x, prepared, bias, NULL
     f.is_gradient, f.activation, f.slope = False, g.activation, slope
     if f.t.stride > 1:
-        for row in prange(g.images * f.t.height, schedule="static", num_threads=threads):
-            blocks_row(&f.t, g, shared, x, row)
+        blocks_of_images(&f.t, g, shared, x, threads)
         f.x = shared
         shared += whole_units(g.images * f.t.height * f.t.width * f.t.channels)
     forward(&f, workspace, workspace_per_thread, shared, threads)
