@@ -68,7 +68,7 @@ class Winograd(Algorithm):
         planes = wide + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)
         sums = PRODUCTS * self._weight_plane(geometry.channels, geometry.filters) + filters
         chunks = max(1, min(SUMS_BYTES // (sums * itemsize), MOST_CHUNKS))
-        # The planes of a block are a thread's, or the team's; a thread then may have sums of a task.
+        # The planes of a block are a thread's, or the team's; then a thread may hold a task's sums.
         of_task = PRODUCTS * (TASK_CHANNELS * MOST_PANEL_COLUMNS + UNIT)
         return Workspace(
             per_thread=itemsize * max(planes, of_task),

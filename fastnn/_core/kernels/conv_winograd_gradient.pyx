@@ -21,6 +21,7 @@ from fastnn._core.kernels.space_to_depth cimport blocks_of_images
 from fastnn._core.kernels.winograd_tiles cimport output_gradient_tile, weight_gradient_vector
 from fastnn._core.kernels.winograd_tiling cimport (
     BLOCK_BYTES,
+    BLOCK_TILES,
     UNIT,
     Tiling,
     block_start,
@@ -234,7 +235,7 @@ cdef inline void sums_out(
         at = sums + j * LANES
         for point in range(PRODUCTS):
             u[point] = v_load(at + point * plane)
-        for chunk in range(1, s.chunks):
+        for chunk in range(1, s.chunks):  # no-cython-lint
             at += s.chunk_size
             for point in range(PRODUCTS):
                 u[point] += v_load(at + point * plane)
@@ -295,7 +296,7 @@ cdef void conv2d_winograd_backward_parameters(
     s.sums = shared
     s.chunk_size = PRODUCTS * t.weight_plane + t.wide_filters
     s.chunks = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
-    s.chunks = max(1, min(s.chunks, t.tiles // t.gradient_block))
+    s.chunks = max(1, min(s.chunks, t.tiles // BLOCK_TILES))
     if threads > s.chunks or (only_block(&s) and s.chunk_size * <Py_ssize_t>sizeof(real) > BLOCK_BYTES):
         for chunk in range(s.chunks):
             gradient_chunk_by_team(&s, chunk, shared + s.chunks * s.chunk_size,
