@@ -297,12 +297,24 @@ cdef void conv2d_winograd_backward_input(
     f.y, f.activation = shared, 0
     size = whole_units(g.images * f.t.out_height * f.t.out_width * f.t.filters)
     forward(&f, workspace, workspace_per_thread, shared + size, threads)
-    for row in prange(g.images * g.height, schedule="static", num_threads=threads):
-        image_row(&f.t, g, dx, shared, row)
-        if activation:
-            activation_backward_row(activation, dx + row * g.width * g.channels,
-                                    dx + row * g.width * g.channels,
-                                    x + row * g.width * g.channels, g.width * g.channels, slope)
+    f.activation = activation
+    if threads == 1:
+        for row in range(g.images * g.height):
+            row_from_blocks(&f, g, dx, row)
+    else:
+        for row in prange(g.images * g.height, schedule="static", num_threads=threads):
+            row_from_blocks(&f, g, dx, row)
+
+
+cdef void row_from_blocks(
+    const Forward* f, const Convolution* g, real* dx, Py_ssize_t row,
+) noexcept nogil:
+    """A row of dx, of a convolution with a stride: its pixels lie in f.y, in blocks."""
+    cdef Py_ssize_t at = row * g.width * g.channels
+    image_row(&f.t, g, dx, f.y, row)
+    if f.activation:
+        activation_backward_row(f.activation, dx + at, dx + at, f.output + at,
+                                g.width * g.channels, f.slope)
 
 
 cdef void run_conv2d_winograd_weight(const Step* s) noexcept nogil:
