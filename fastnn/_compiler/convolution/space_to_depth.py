@@ -1,4 +1,4 @@
-"""A strided convolution by Winograd's on blocks of pixels (fastnn/_core/kernels/space_to_depth.pxd)."""
+"""Strides: Winograd's convolution on blocks of pixels (fastnn/_core/kernels/space_to_depth.pxd)."""
 
 from __future__ import annotations
 
