@@ -39,7 +39,7 @@ class Algorithm:
         return True
 
     def prepared_elements(self, geometry: Geometry, direction: str) -> int:
-        """Elements of the weights in the form that the kernel of a direction reads; 0: as they are."""
+        """Elements of the weights in the form that a direction's kernel reads; 0: as they are."""
         return 0
 
     def workspace(self, geometry: Geometry, direction: str, itemsize: int) -> Workspace:
