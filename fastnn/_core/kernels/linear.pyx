@@ -8,7 +8,12 @@ result while that is in the cache.
 from cython.parallel cimport prange, threadid
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
-from fastnn._core.kernels.matmul cimport panel_bounds, panel_count, product_block
+from fastnn._core.kernels.matmul cimport (
+    panel_bounds,
+    panel_count,
+    product_block,
+    row_panel_count,
+)
 from fastnn._core.simd cimport (
     LANES,
     TILE_ROWS,
@@ -90,7 +95,9 @@ cdef void multiply(
     """
     cdef Py_ssize_t tiles = (p.rows + TILE_ROWS - 1) // TILE_ROWS
     cdef Py_ssize_t task
-    p.panels = panel_count(p.rows, p.columns, p.b_transposed)
+    p.panels = panel_count(p.columns)
+    if p.rows == 1 and not p.b_transposed:
+        p.panels = row_panel_count(p.columns)
     p.blocks = 1
     if p.panels % threads != 0 and p.panels < 4 * threads:
         p.blocks = min(tiles, threads)

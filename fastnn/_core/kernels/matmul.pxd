@@ -223,14 +223,13 @@ cdef inline void transpose_panel(
                 v_store(packed + ((k + i) * vectors + j) * LANES, square[i])
 
 
-cdef inline Py_ssize_t panel_count(
-    const Py_ssize_t rows, const Py_ssize_t columns, const bint b_transposed,
-) noexcept nogil:
-    """Panels of a product; wider ones for a single row, whose panels are read in place."""
-    cdef Py_ssize_t width = TILE_VECTORS * LANES
-    if rows == 1 and not b_transposed:
-        width = ROW_VECTORS * LANES
-    return (columns + width - 1) // width
+cdef inline Py_ssize_t panel_count(const Py_ssize_t columns) noexcept nogil:
+    return (columns + TILE_VECTORS * LANES - 1) // (TILE_VECTORS * LANES)
+
+
+cdef inline Py_ssize_t row_panel_count(const Py_ssize_t columns) noexcept nogil:
+    """Of a single row, whose panels are wider and read in place."""
+    return (columns + ROW_VECTORS * LANES - 1) // (ROW_VECTORS * LANES)
 
 
 cdef inline void panel_bounds(
