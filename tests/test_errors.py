@@ -8,6 +8,7 @@ import pytest
 
 import fastnn
 from fastnn import nn, optim
+from fastnn._core.program import External
 
 
 @pytest.fixture
@@ -219,3 +220,12 @@ def test_inputs_that_are_no_batch(model, step):
         with pytest.raises(ValueError, match=r"\(3, 0\), expected examples that are not empty"):
             call()
     assert np.isfinite(step(X, Y))
+
+
+def test_unaligned_arrays_are_copied(model):
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)
+    unaligned = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    unaligned[...] = x
+    external = External("input", (6,), np.float32)
+    assert not unaligned.flags.aligned and external.convert(unaligned).flags.aligned
+    np.testing.assert_array_equal(model(unaligned), model(x))
