@@ -5,10 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
+from fastnn._core.program import External
 
 import fastnn
 from fastnn import nn, optim
-from fastnn._core.program import External
 
 
 @pytest.fixture
