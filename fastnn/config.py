@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+import fastnn._core.cpu as cpu
+import fastnn._core.threads as threads
 from fastnn._checks import whole
-from fastnn._core import cpu, dispatch, threads
+from fastnn._core import dispatch
 
 MOST_THREADS = 1024
 

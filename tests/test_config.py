@@ -16,9 +16,10 @@ def test_import_is_light():
 @pytest.mark.skipif(SANITIZED, reason="sanitizers take their time")
 def test_import_is_quick():
     code = (
-        "import time, numpy; t = time.process_time(); import fastnn; print(time.process_time() - t)"
+        "import time, numpy; t = time.thread_time(); import fastnn; print(time.thread_time() - t)"
     )
-    # Processor time and the shortest of some runs, since the machine may be busy.
+    # The machine may be busy: processor time of the thread that imports (BLAS's own may spin), and
+    # the shortest of some runs.
     assert min(float(run(code).stdout) for _ in range(10)) < 0.06
 
 

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from fastnn._core.program import External
 
 import fastnn
 from fastnn import nn, optim
@@ -205,3 +206,26 @@ def test_indices_of_an_epoch(step):
         step.epoch(X, Y, [[0, 1]])
     # Rows may be drawn more often than there are rows, in a batch larger than the data set.
     assert np.isfinite(step.epoch(X, Y, np.zeros(100, int), batch_size=64))
+
+
+def test_inputs_that_are_no_batch(model, step):
+    with pytest.raises(TypeError, match="got no input"):
+        model()
+    with pytest.raises(ValueError, match=r"make one of numbers an array by np.array"):
+        model([[1.0] * 6, [2.0] * 6])
+    for call in (
+        lambda: nn.Tanh()(np.ones((3, 0))),
+        lambda: fastnn.vjp(nn.ReLU(), np.ones((3, 0))),
+    ):
+        with pytest.raises(ValueError, match=r"\(3, 0\), expected examples that are not empty"):
+            call()
+    assert np.isfinite(step(X, Y))
+
+
+def test_unaligned_arrays_are_copied(model):
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)
+    unaligned = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    unaligned[...] = x
+    external = External("input", (6,), np.float32)
+    assert not unaligned.flags.aligned and external.convert(unaligned).flags.aligned
+    np.testing.assert_array_equal(model(unaligned), model(x))

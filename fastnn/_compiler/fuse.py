@@ -111,10 +111,10 @@ def fuse_batchnorm_backward(
 ) -> bool:
     """Gives the activation's gradient to the BatchNorm's backward; False if that can't be."""
     mean = batchnorm.outputs[1]
-    backward = [node for node in users.get(mean, []) if node.operator.name == "batchnorm_backward"]
-    if not backward:
+    readers = [node for node in users.get(mean, []) if node.operator.name == "batchnorm_backward"]
+    if not readers:
         return True
-    (backward,) = backward
+    (backward,) = readers
     gradient = backward.inputs[0].producer
     if (
         gradient is None

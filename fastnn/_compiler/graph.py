@@ -130,7 +130,7 @@ class Node:
 
     def __init__(self, operator, inputs, attributes, layer):
         self.operator = operator
-        self.inputs: list[Value | None] = list(inputs)
+        self.inputs: list[Any] = list(inputs)  # Values, or None for an absent one
         self.outputs: list[Value] = []
         self.attributes: dict[str, Any] = attributes
         self.layer: str = layer

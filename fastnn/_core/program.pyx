@@ -199,7 +199,8 @@ cdef class External:
         if kind not in ("biu" if wanted == "i" else "biuf"):
             expected = "integers" if wanted == "i" else "real numbers"
             raise TypeError(f"{self.name}: got dtype {array.dtype}, expected {expected}")
-        return np.ascontiguousarray(array, self.dtype)
+        # Not ascontiguousarray, which leaves elements at addresses that are no multiple of their size.
+        return np.require(array, self.dtype, ["C_CONTIGUOUS", "ALIGNED"])
 
     def refuse_shape(self, array):
         axes = (["batch"] if self.batched else []) + [str(n) for n in self.shape]

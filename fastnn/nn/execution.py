@@ -36,6 +36,8 @@ class ProgramCache:
             key = inputs[0].shape[1:], inputs[0].dtype.char
         else:
             arrays = [as_array(leaf) for leaf in flatten_structure(list(inputs))]
+            if not arrays:
+                raise TypeError(f"{type(module).__name__}: got no input, expected an array")
             key = tuple([(array.shape[1:], array.dtype.char) for array in arrays])
         if (
             self.structure_version != StructureVersion.count
@@ -83,15 +85,24 @@ def state_of(module: Module) -> Hashable:
 def as_array(value: Any) -> NDArray:
     """An input as an array with a batch axis."""
     array = np.asarray(value)
-    if array.ndim == 0:
-        raise ValueError("input: got a number, expected an array whose first axis is the batch")
+    require_batch(array)
     return array
+
+
+def require_batch(array: NDArray) -> None:
+    """ValueError for a single number, as in a list of numbers that was meant for an array."""
+    if array.ndim == 0:
+        raise ValueError(
+            "input: got a number, expected an array whose first axis is the batch (lists and "
+            "tuples stand for several inputs: make one of numbers an array by np.array)"
+        )
 
 
 def input_spec(array: NDArray, dtype: np.dtype) -> Spec:
     """What an input array is to the compiler: labels are whole numbers of shape (batch,)."""
-    if array.ndim == 0:
-        raise ValueError("input: got a number, expected an array whose first axis is the batch")
+    require_batch(array)
+    if 0 in array.shape[1:]:
+        raise ValueError(f"input: got shape {array.shape}, expected examples that are not empty")
     return Spec(array.shape[1:], dtype.name)
 
 

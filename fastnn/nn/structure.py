@@ -29,10 +29,10 @@ class Sequential(Module):
 
     def __init__(self, *modules: Module | OrderedDict[str, Module]):
         super().__init__()
-        named = ((str(i), module) for i, module in enumerate(modules))
+        named: dict[str, Any] = {str(i): module for i, module in enumerate(modules)}
         if len(modules) == 1 and isinstance(modules[0], dict):
-            named = modules[0].items()
-        for name, module in named:
+            named = modules[0]
+        for name, module in named.items():
             if not isinstance(module, Module):
                 raise TypeError(
                     f"Sequential: got {type(module).__name__} at {name}, expected a Module"

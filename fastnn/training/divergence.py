@@ -95,7 +95,7 @@ def run_guarded(
     batch_size = whole("batch_size", batch_size, 1)
     arrays = step._prepare_epoch(X, y, indices, batch_size)
     snapshot = Snapshot(step)
-    program = step._current.lowered.program
+    program = step._lowered.program
     step._phase = "updated"
     batches, examples, loss_sum, correct, counted, finite = program.epoch(
         arrays, indices, batch_size, True, callback, (snapshot.sources, snapshot.copies)
@@ -105,6 +105,7 @@ def run_guarded(
         rows = order[batches * batch_size : (batches + 1) * batch_size]
         layer = first_bad_layer(step, X, y, [array[rows] for array in arrays])
         snapshot.restore()
+        assert step.optimizer is not None
         raise TrainingDiverged(batches, step.optimizer.param_groups[0]["lr"], layer)
     return EpochResult(batches, examples, loss_sum / examples, correct, counted)
 

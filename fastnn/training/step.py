@@ -10,6 +10,7 @@ import numpy as np
 from fastnn._checks import whole
 from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
+from fastnn._compiler.lower import LoweredGraph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.execution import as_array, input_spec, layer_names, state_of, working_dtype
 from fastnn.nn.module import Module
@@ -242,12 +243,14 @@ class TrainingStep:
         arrays = self._prepare(inputs, targets)
         self._require_optimizer()
         self._phase = "updated"
+        assert self._current is not None
         return self._current.lowered.program.train_step(*arrays)
 
     def forward(self, inputs: ArrayLike, targets: ArrayLike) -> float:
         """Computes the data loss of one batch and returns it."""
+        self._phase = "new"
         arrays = self._prepare(inputs, targets)
-        program = self._current.lowered.program
+        program = self._lowered.program
         program.load(0, *arrays)
         program.forward()
         self._phase = "forward"
@@ -257,7 +260,7 @@ class TrainingStep:
         """Computes the gradients of the batch of the last `forward`, into ``parameter.grad``."""
         if self._phase != "forward":
             raise RuntimeError("backward() was called without a forward(x, y) before it")
-        self._current.lowered.program.backward()
+        self._lowered.program.backward()
         self._phase = "backward"
 
     def update(self) -> None:
@@ -267,7 +270,7 @@ class TrainingStep:
             raise RuntimeError("update() was called without a backward() before it")
         if self._options_changed():
             self._send_options()
-        self._current.lowered.program.update()
+        self._lowered.program.update()
         self._phase = "updated"
 
     def epoch(
@@ -319,7 +322,14 @@ class TrainingStep:
         """Forward over all examples: (batches, examples, loss sum, correct, counted, finite)."""
         arrays = self._prepare_epoch(X, y, None, whole("batch_size", batch_size, 1))
         self._phase = "measured"
-        return self._current.lowered.program.epoch(arrays, None, batch_size, False, callback)
+        return self._lowered.program.epoch(arrays, None, batch_size, False, callback)
+
+    @property
+    def _lowered(self) -> LoweredGraph:
+        """The program of the last batch."""
+        if self._current is None:
+            raise RuntimeError("no batch has been run yet")
+        return self._current.lowered
 
     def _require_optimizer(self) -> None:
         if self.optimizer is None:
@@ -330,9 +340,7 @@ class TrainingStep:
     @property
     def data_loss(self) -> float:
         """The loss of the last batch."""
-        if self._current is None:
-            raise RuntimeError("no batch has been run yet")
-        return self._current.lowered.program.read_loss()
+        return self._lowered.program.read_loss()
 
     @property
     def regularization_loss(self) -> float:

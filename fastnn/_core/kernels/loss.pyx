@@ -20,7 +20,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
-from libc.math cimport exp, fabs, log, log1p
+from libc.math cimport exp, fabs, log1p
 from libc.stdint cimport int64_t
 
 cdef enum:
