@@ -79,29 +79,36 @@ cdef inline bint lies_inside(const Line* line, Py_ssize_t column, const Tap* tap
 
 
 cdef inline void tile_channels(
-    const int columns, const bint at_edge, const Line* line, Py_ssize_t column, Py_ssize_t channel,
-    const Py_ssize_t count,
+    const int columns, const int vectors, const bint at_edge, const Line* line, Py_ssize_t column,
+    Py_ssize_t channel, const Py_ssize_t count,
 ) noexcept nogil:
-    """Outputs of `columns` (a literal) columns, `count` channels."""
+    """Outputs of `columns` columns, `vectors` vectors (both literals) of `count` channels."""
     cdef vreal sums[8]
-    cdef vreal weight, start = v_set(0)
+    cdef vreal weight
+    cdef const real* weights
     cdef const real* values
     cdef real* out = line.out + column * line.out_step + channel
     cdef Py_ssize_t k
-    cdef int t
-    if line.start != NULL:
-        start = load_channels(line.start + channel, count)
-    for t in range(columns):
-        sums[t] = start
+    cdef int t, v
+    for v in range(vectors):
+        weight = v_set(0)
+        if line.start != NULL:
+            weight = load_channels(line.start + channel + v * LANES, count)
+        for t in range(columns):
+            sums[v * columns + t] = weight
     for k in range(line.tap_count):
         if at_edge and not lies_inside(line, column, line.taps + k):
             continue
-        weight = load_channels(line.weight + line.taps[k].weight + channel, count)
+        weights = line.weight + line.taps[k].weight + channel
         values = line.inputs + line.taps[k].offset + column * line.input_step + channel
+        for v in range(vectors):
+            weight = load_channels(weights + v * LANES, count)
+            for t in range(columns):
+                sums[v * columns + t] += weight * load_channels(
+                    values + t * line.input_step + v * LANES, count)
+    for v in range(vectors):
         for t in range(columns):
-            sums[t] += weight * load_channels(values + t * line.input_step, count)
-    for t in range(columns):
-        store_channels(out + t * line.out_step, sums[t], count)
+            store_channels(out + t * line.out_step + v * LANES, sums[v * columns + t], count)
 
 
 cdef inline void tile_pixels(
@@ -109,13 +116,18 @@ cdef inline void tile_pixels(
 ) noexcept nogil:
     """All channels; the last vector overlaps the one before it, both get the same values there."""
     cdef Py_ssize_t channel = 0
+    if columns <= 2:
+        # One sum alone would wait for itself at every tap.
+        while channel + 4 * LANES <= line.channels:
+            tile_channels(columns, 4, at_edge, line, column, channel, LANES)
+            channel += 4 * LANES
     while channel + LANES <= line.channels:
-        tile_channels(columns, at_edge, line, column, channel, LANES)
+        tile_channels(columns, 1, at_edge, line, column, channel, LANES)
         channel += LANES
     if line.channels < LANES:
-        tile_channels(columns, at_edge, line, column, 0, line.channels)
+        tile_channels(columns, 1, at_edge, line, column, 0, line.channels)
     elif channel < line.channels:
-        tile_channels(columns, at_edge, line, column, line.channels - LANES, LANES)
+        tile_channels(columns, 1, at_edge, line, column, line.channels - LANES, LANES)
 
 
 cdef inline void interior_of(const Line* line, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
@@ -140,12 +152,14 @@ cdef void do_line(const Line* line) noexcept nogil:
     while column + TILE <= last:
         tile_pixels(TILE, False, line, column)
         column += TILE
-    while column + 4 <= last:
+    if column + 4 <= last:
         tile_pixels(4, False, line, column)
         column += 4
-    while column < last:
+    if column + 2 <= last:
+        tile_pixels(2, False, line, column)
+        column += 2
+    if column < last:
         tile_pixels(1, False, line, column)
-        column += 1
     for column in range(last, line.columns):
         tile_pixels(1, True, line, column)
 
