@@ -5,16 +5,21 @@ The width of a row is the number of channels. References are loops over windows 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
 import numpy as np
-from operator_table import Case, Function, applied, largest_piece, leaky, linear, relu
+from operator_table import Case as AnyCase
+from operator_table import Function, applied, largest_piece, leaky, linear, relu
 
 from fastnn import nn
 from fastnn.nn import functional
 
 HEIGHT, WIDTH = 6, 5
+
+# 30 pixels make work enough for threads of fewer examples than a row of features does.
+Case = functools.partial(AnyCase, most=(65, 100))
 
 
 def images(rng, batch, channels):
@@ -88,9 +93,7 @@ def adaptive_average(x, size):
         [slice(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
         for n, m in zip(x.shape[2:], both(size), strict=True)
     )
-    return np.stack(
-        [np.stack([x[:, :, r, s].mean((2, 3)) for s in columns], -1) for r in rows], -2
-    )
+    return np.stack([np.stack([x[:, :, r, s].mean((2, 3)) for s in columns], -1) for r in rows], -2)
 
 
 def zero_padded(x, left, right, top, bottom):

@@ -38,6 +38,7 @@ class Case:
     least_batch : the smallest batch that is allowed
     least_size : what the largest element is taken for if it is smaller: a loss near zero is a
         difference of larger numbers
+    most : the largest batch and width to try
     """
 
     name: str
@@ -48,6 +49,7 @@ class Case:
     rowwise: bool = True
     least_batch: int = 1
     least_size: float = 0
+    most: tuple[int, int] = (257, 300)
 
     def __str__(self) -> str:
         return self.name

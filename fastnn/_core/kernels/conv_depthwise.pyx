@@ -21,11 +21,11 @@ from fastnn._core.kernels.activation_rows cimport (
     activation_forward_row,
 )
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.simd cimport (
     LANES,
     real,
     v_load,
-    v_load_first,
     v_set,
     v_store,
     v_store_first,
@@ -62,17 +62,6 @@ cdef struct Line:
     Py_ssize_t tap_count
 
 
-cdef inline vreal load_channels(const real* x, const Py_ssize_t count) noexcept nogil:
-    return v_load(x) if count == LANES else v_load_first(x, count)
-
-
-cdef inline void store_channels(real* y, vreal value, const Py_ssize_t count) noexcept nogil:
-    if count == LANES:
-        v_store(y, value)
-    else:
-        v_store_first(y, value, count)
-
-
 cdef inline bint lies_inside(const Line* line, Py_ssize_t column, const Tap* tap) noexcept nogil:
     cdef Py_ssize_t position = column * line.column_step + tap.shift
     return position >= 0 and position < line.input_columns
@@ -93,7 +82,7 @@ cdef inline void tile_channels(
     for v in range(vectors):
         weight = v_set(0)
         if line.start != NULL:
-            weight = load_channels(line.start + channel + v * LANES, count)
+            weight = load_lanes(line.start + channel + v * LANES, count)
         for t in range(columns):
             sums[v * columns + t] = weight
     for k in range(line.tap_count):
@@ -102,13 +91,13 @@ cdef inline void tile_channels(
         weights = line.weight + line.taps[k].weight + channel
         values = line.inputs + line.taps[k].offset + column * line.input_step + channel
         for v in range(vectors):
-            weight = load_channels(weights + v * LANES, count)
+            weight = load_lanes(weights + v * LANES, count)
             for t in range(columns):
-                sums[v * columns + t] += weight * load_channels(
+                sums[v * columns + t] += weight * load_lanes(
                     values + t * line.input_step + v * LANES, count)
     for v in range(vectors):
         for t in range(columns):
-            store_channels(out + t * line.out_step + v * LANES, sums[v * columns + t], count)
+            store_lanes(out + t * line.out_step + v * LANES, sums[v * columns + t], count)
 
 
 cdef inline void tile_pixels(
@@ -302,9 +291,9 @@ cdef inline void add_products(
         total[k] = v_load(sums + k * sums_step)
         values[k] = line.inputs + tap[k].offset + first * line.input_step + channel
     for column in range(last - first):
-        gradient = load_channels(dy + column * line.out_step, count)
+        gradient = load_lanes(dy + column * line.out_step, count)
         for k in range(taps):
-            total[k] += gradient * load_channels(values[k] + column * line.input_step, count)
+            total[k] += gradient * load_lanes(values[k] + column * line.input_step, count)
     for k in range(taps):
         v_store(sums + k * sums_step, total[k])
 
@@ -356,7 +345,7 @@ cdef inline void add_strip(
         add_columns(sums, sums_step, line, first, last, channel, count)
     total = v_load(bias_sums + channel)
     for column in range(first, last):
-        total += load_channels(line.out + column * line.out_step + channel, count)
+        total += load_lanes(line.out + column * line.out_step + channel, count)
     v_store(bias_sums + channel, total)
 
 
