@@ -172,3 +172,9 @@ def test_forgotten_super_init():
 
     with pytest.raises(AttributeError, match=r"before super\(\).__init__\(\)"):
         Forgets()
+
+
+def test_summary_shows_images_as_users_see_them():
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))
+    shapes = [layer.output_shape for layer in model.summary((3, 6, 4)).layers]
+    assert shapes == [(3, 6, 4), (3, 3, 2), (18,), (2,)]
