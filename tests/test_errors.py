@@ -229,3 +229,51 @@ def test_unaligned_arrays_are_copied(model):
     external = External("input", (6,), np.float32)
     assert not unaligned.flags.aligned and external.convert(unaligned).flags.aligned
     np.testing.assert_array_equal(model(unaligned), model(x))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nn.MaxPool2d(0), "kernel_size=0"),
+        (lambda: nn.MaxPool2d(2.5), "kernel_size=2.5"),
+        (lambda: nn.MaxPool2d((2, 2, 2)), "kernel_size"),
+        (lambda: nn.MaxPool2d(2, stride=0), "stride=0"),
+        (lambda: nn.MaxPool2d(2, padding=2), "half of kernel_size=2"),
+        (lambda: nn.AvgPool2d("2"), "kernel_size='2'"),
+        (lambda: nn.AvgPool2d(2, divisor_override=0), "divisor_override=0"),
+        (lambda: nn.AdaptiveAvgPool2d((1, 2, 3)), "output_size"),
+        (lambda: nn.AdaptiveAvgPool2d(0), "output_size=0"),
+        (lambda: nn.ZeroPad2d(-1), "padding=-1"),
+        (lambda: nn.ZeroPad2d((1, 2)), "padding"),
+        (lambda: nn.Upsample(1.5), "scale_factor=1.5"),
+        (lambda: nn.Upsample(2, mode="bilinear"), "bilinear"),
+        (lambda: nn.LocalResponseNorm(0), "size=0"),
+    ],
+)
+def test_wrong_options_of_image_layers(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.MaxPool2d(2),
+        nn.AvgPool2d(2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.ZeroPad2d(1),
+        nn.Upsample(2),
+        nn.BatchNorm2d(3),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_what_is_no_image(layer):
+    with pytest.raises(ValueError, match=r"\(batch, channels, height, width\)"):
+        layer(np.zeros((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"\(batch, channels, height, width\)"):
+        nn.Sequential(layer)(np.zeros((2, 3, 4), np.float32))
+
+
+def test_an_image_smaller_than_a_window():
+    with pytest.raises(ValueError, match="got 2 pixels with 0 of padding, expected at least 3"):
+        nn.MaxPool2d(3)(np.zeros((1, 1, 5, 2), np.float32))

@@ -270,3 +270,9 @@ def test_small_things_of_pytorch(model, rng):
     assert all((p.grad == 0).all() for p in model.parameters())
     with pytest.raises(TypeError, match="expected a Module"):
         model.append(3)
+
+
+def test_summary_shows_images_as_users_see_them():
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))
+    shapes = [layer.output_shape for layer in model.summary((3, 6, 4)).layers]
+    assert shapes == [(3, 6, 4), (3, 3, 2), (18,), (2,)]

@@ -20,6 +20,7 @@ def optimize(graph: Graph) -> Graph:
     for rewrite in (
         remove_unused,
         skip_gradients_of_inputs,
+        skip_winners,
         fuse_activations,
         fuse_activation_gradients,
         own_results,
@@ -60,6 +61,15 @@ def skip_gradients_of_inputs(graph: Graph) -> Graph:
             node.outputs[0] in live or node.outputs[0] in users
         ):
             node.attributes["without_dx"] = True
+    return graph
+
+
+def skip_winners(graph: Graph) -> Graph:
+    """A max-pooling that nobody differentiates need not tell which elements won."""
+    users = graph.users()
+    for node in graph.nodes:
+        if node.operator.name == "max_pool" and not users.get(node.outputs[1]):
+            del node.outputs[1]
     return graph
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnn._compiler import compile_function
 from fastnn._compiler.graph import Spec
+from fastnn._compiler.layout import seen_shape
 from fastnn.nn.execution import layer_names
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def summarize(module: Module, input_shape: tuple[int, ...], batch_size: int) -> 
             Layer(
                 name,
                 type(part).__name__ if part is not None else "",
-                nodes[-1].outputs[0].shape,
+                seen_shape(nodes[-1].outputs[0]),
                 sum(parameter.size for parameter in own),
                 sum(node.operator.flops(node) for node in nodes),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastnn._compiler.activations import KINDS
 from fastnn._compiler.graph import Spec
+from fastnn._compiler.layout import seen_shape
 from fastnn._compiler.operators.base import (
     ELEMENTS_PER_NANOSECOND,
     Call,
@@ -40,7 +41,7 @@ class BatchNorm(Operator):
         for value in parameters[:4]:
             require(
                 value is None or value.shape == (x.columns,),
-                f"got {x.columns} channels (shape {('batch', *x.shape)}), "
+                f"got {x.columns} channels (shape {('batch', *seen_shape(x))}), "
                 f"expected {shape_of(value)}",
             )
         statistic = Spec((x.columns,), x.dtype, batched=False)
