@@ -46,6 +46,8 @@ cdef enum:
     # stand in fastnn/_compiler/convolution/direct.py too.
     PARTS = 16
     PARTIAL_ELEMENTS = 1048576
+    # A part of fewer pixels would cost more to add than to sum.
+    LEAST_PIXELS = 256
 
 
 cdef void add_row(real* total, const real* row, Py_ssize_t n) noexcept nogil:
@@ -157,7 +159,8 @@ cdef void conv2d_direct_backward_parameters(
     sum.patches.by_borders = False
     sum.depth = g.kernel_height * g.kernel_width * (g.channels // g.groups)
     sum.parts = min(max(PARTIAL_ELEMENTS // ((sum.depth + 1) * g.filters), <Py_ssize_t>1),
-                    <Py_ssize_t>PARTS, sum.patches.bands)
+                    <Py_ssize_t>PARTS, sum.patches.bands,
+                    ceiling(g.images * g.out_height * g.out_width, LEAST_PIXELS))
     sum.slices = min(ceiling(PARTS, sum.parts), ceiling(sum.depth, 4 * TILE_ROWS))
     if threads == 1:
         for task in range(sum.parts * sum.slices):
