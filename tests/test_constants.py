@@ -1,4 +1,4 @@
-"""What inference computes once: BatchNorm folded into weights, weights prepared; and when it is stale."""
+"""What inference computes once (BatchNorm in weights, prepared weights), and when it is stale."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def trained(dtype=np.float64):
 
 
 def fresh(model, images):
-    """The outputs of a network that was never compiled before, layer by layer: nothing is folded."""
+    """The outputs of a network that was never compiled, layer by layer: nothing is folded."""
     copy = network().astype(model.dtype)
     copy.load_state_dict(model.state_dict())
     copy.eval()

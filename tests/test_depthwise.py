@@ -90,7 +90,7 @@ def test_depthwise(geometry, dtype):
     rng = np.random.default_rng(0)
     for channels, image, images in itertools.product(CHANNELS, ((8, 13), (19, 20)), (1, 3)):
         g = geometry_of(image, channels, *geometry)
-        assert Depthwise().fits(g)
+        assert Depthwise().fits(g, FORWARD)
         x = rng.normal(size=(images, *image, channels)).astype(dtype)
         dy = rng.normal(size=(images, *g.out_image, channels)).astype(dtype)
         weight = rng.normal(size=(*g.kernel, channels)).astype(dtype)

@@ -276,3 +276,19 @@ def test_summary_shows_images_as_users_see_them():
     model = nn.Sequential(nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))
     shapes = [layer.output_shape for layer in model.summary((3, 6, 4)).layers]
     assert shapes == [(3, 6, 4), (3, 3, 2), (18,), (2,)]
+
+
+def test_programs_of_both_modes_are_kept(rng):
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+    step = fastnn.TrainingStep(model, nn.MSELoss(), fastnn.optim.SGD(lr=0.1))
+    x = rng.standard_normal((4, 3)).astype(np.float32)
+    step(x, x)
+    trained, training, inference = step._current, model(x), model.eval()(x)
+    programs = [*model._programs.by_modes.values()]
+    step(x, x)
+    assert step._current is not trained
+    model.train()(x)
+    step(x, x)
+    assert step._current is trained
+    assert [*model._programs.by_modes.values()] == programs and len(programs) == 2
+    assert not np.array_equal(training, inference)

@@ -75,7 +75,7 @@ class Case:
         rng = np.random.default_rng(seed)
         self.g, self.images, self.dtype = g, images, dtype
         self.algorithm = algorithm or Winograd()
-        assert self.algorithm.fits(g)
+        assert self.algorithm.fits(g, FORWARD)
         self.x = rng.standard_normal((images, *g.image, g.channels)).astype(dtype)
         self.dy = rng.standard_normal((images, *g.out_image, g.filters)).astype(dtype)
         self.weight = rng.standard_normal((*g.kernel, g.channels, g.filters)).astype(dtype)
@@ -323,9 +323,9 @@ def test_nothing_is_written_beyond_an_output():
 
 def test_what_fits():
     winograd, blocks = Winograd(), SpaceToDepth()
-    assert winograd.fits(geometry_of(8, 8, 4, 4, 3, 1))
-    assert not winograd.fits(geometry_of(8, 8, 4, 4, 4, 1))
-    assert not winograd.fits(strided_geometry(8, 8, 4, 4, 3, 2, 1))
-    assert blocks.fits(strided_geometry(64, 64, 3, 8, 11, 4, 2))
-    assert not blocks.fits(strided_geometry(64, 64, 3, 8, 7, 2, 3))  # 4 x 4 taps
-    assert not blocks.fits(geometry_of(8, 8, 4, 4, 3, 1))
+    assert winograd.fits(geometry_of(8, 8, 4, 4, 3, 1), FORWARD)
+    assert not winograd.fits(geometry_of(8, 8, 4, 4, 4, 1), FORWARD)
+    assert not winograd.fits(strided_geometry(8, 8, 4, 4, 3, 2, 1), FORWARD)
+    assert blocks.fits(strided_geometry(64, 64, 3, 8, 11, 4, 2), FORWARD)
+    assert not blocks.fits(strided_geometry(64, 64, 3, 8, 7, 2, 3), FORWARD)  # 4 x 4 taps
+    assert not blocks.fits(geometry_of(8, 8, 4, 4, 3, 1), FORWARD)

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
 
 class ProgramCache:
-    """Inference programs of one module by input shapes, and the state in which they hold."""
+    """Programs of one module by input shapes, and the state in which they hold.
+
+    Those of training and of inference are kept side by side: a validation between two epochs costs
+    no compilation.
+    """
 
     def __init__(self) -> None:
+        self.by_modes: dict[Hashable, dict[Hashable, CompiledFunction]] = {}
         self.programs: dict[Hashable, CompiledFunction] = {}
         self.state: Hashable = None
         self.structure_version = self.layout_version = -1
@@ -59,16 +64,24 @@ class ProgramCache:
         self.structure_version, self.layout_version = StructureVersion.count, LayoutVersion.count
         state = state_of(module)
         if state != self.state:
-            self.programs.clear()
+            self.by_modes.clear()
             self.state = state
+        self.programs = self.by_modes.setdefault(modes_of(module), {})
+
+
+def modes_of(module: Module) -> Hashable:
+    """Which parts of a module are in training and which in inference mode."""
+    return tuple([part.training for part in module.modules()])
 
 
 def state_of(module: Module) -> Hashable:
-    """Everything about a module that a program of it depends on, but its parameters' values."""
+    """What a program of a module depends on, but its modes and its parameters' values."""
     state: list[Hashable] = []
     for name, part in module.named_modules():
         state.append((name, type(part), id(part)))
         for key, value in vars(part).items():
+            if key == "training":
+                continue
             if isinstance(value, (bool, int, float, str, type(None))):
                 state.append((key, value))
             elif isinstance(value, tuple):

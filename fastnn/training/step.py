@@ -12,7 +12,7 @@ from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
 from fastnn._compiler.lower import LoweredGraph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
-from fastnn.nn.execution import as_array, input_spec, layer_names, state_of, working_dtype
+from fastnn.nn.execution import as_array, input_spec, layer_names, modes_of, state_of, working_dtype
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter, ensure_gradients
 from fastnn.nn.version import LayoutVersion, StructureVersion
@@ -92,6 +92,7 @@ class TrainingStep:
         self._programs: dict[Hashable, CompiledFunction] = {}
         self._state: Hashable = None
         self._versions = (-1, -1)
+        self._modes: Hashable = None
         self._current: CompiledFunction | None = None
         self._options: list[tuple[Any, ...]] = []
         self._phase = "new"
@@ -119,9 +120,9 @@ class TrainingStep:
         first, last = arrays[0], arrays[-1]
         key: Hashable
         if len(arrays) == 2:
-            key = (first.shape[1:], last.shape[1:], last.dtype.kind)
+            key = (self._modes, first.shape[1:], last.shape[1:], last.dtype.kind)
         else:
-            key = tuple((array.shape[1:], array.dtype.kind) for array in arrays)
+            key = (self._modes, *[(array.shape[1:], array.dtype.kind) for array in arrays])
         compiled = self._programs.get(key)
         batch = batch or (len(first) if first.ndim else 0)
         if compiled is None or batch > compiled.capacity or compiled.is_stale():
@@ -156,6 +157,7 @@ class TrainingStep:
             self._programs.clear()
             self._current = None
             self._state = state
+        self._modes = modes_of(self.model)
         self._versions = (StructureVersion.count, LayoutVersion.count)
 
     def _compile(

@@ -4,10 +4,12 @@
     Conv2d ──choice.py┤
     (operator)        └ algorithm.py     what an algorithm tells the compiler: where it fits, the form
                            │             of the weights that it reads, the workspace of each direction
-          ┌────────────────┼────────────────┬─────────────────┬────────────────┐
-      direct.py       winograd.py    space_to_depth.py   depthwise.py      im2col.py
-      implicit GEMM   F(4,3), F(2,5) strided 11 x 11     one filter for    the textbook's,
-      for anything    for stride 1   by Winograd's       each channel      for comparison
+                           ├── depthwise.py        one filter for each channel
+                           ├── pointwise.py        1 x 1: the fully connected layer on every pixel
+                           ├── space_to_depth.py   strided 11 x 11, as Winograd's on blocks of pixels
+                           ├── winograd.py         F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5)
+                           ├── direct.py           an implicit product with patches, for anything
+                           └── im2col.py           the textbook's explicit patch matrix
 
 An algorithm has kernels in `fastnn/_core/kernels/`: one that prepares weights, and one for each
 direction (forward, to the input, to the parameters), which are chosen apart. Numbers that both a

@@ -34,8 +34,8 @@ class Algorithm:
 
     name = ""
 
-    def fits(self, geometry: Geometry) -> bool:
-        """Whether it can compute this convolution."""
+    def fits(self, geometry: Geometry, direction: str) -> bool:
+        """Whether it can compute this convolution in a direction."""
         return True
 
     def prepared_elements(self, geometry: Geometry, direction: str) -> int:

@@ -33,7 +33,7 @@ class Direct(Algorithm):
 
     name = "direct"
 
-    def fits(self, geometry):
+    def fits(self, geometry, direction):
         """Offsets inside of an image, and inside of the weights, have to fit an int."""
         sizes = (
             elements_of_rows(input_patches(geometry), geometry.channels, geometry.out_image[0]),

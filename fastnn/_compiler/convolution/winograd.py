@@ -42,7 +42,7 @@ class Winograd(Algorithm):
 
     name = "winograd"
 
-    def fits(self, geometry: Geometry) -> bool:
+    def fits(self, geometry: Geometry, direction: str) -> bool:
         return (
             geometry.kernel in ((3, 3), (5, 5))
             and geometry.stride == (1, 1)
