@@ -1,9 +1,9 @@
-"""Layout: images lie channels-last inside a program, and plain (channels first) where users see them.
+"""Layout: images lie channels-last in a program, and plain (channels first) where users see them.
 
-An example of three axes is an image. Inside, it lies as (height, width, channels), so that a channel
-is a column: what works by columns (bias, batch normalization, PReLU, concatenation) works by
-channels, and the elements that a convolution multiplies lie side by side. `Value.shape` is always
-the shape in memory; `Value.layout` tells its order.
+An example of three axes is an image. Inside, it lies as (height, width, channels), so that a
+channel is a column: what works by columns (bias, batch normalization, PReLU, concatenation) works
+by channels, and the elements that a convolution multiplies lie side by side. `Value.shape` is
+always the shape in memory; `Value.layout` tells its order.
 
 Conversions are recorded where an operator is recorded (`Graph.record`), by what it asks for:
 
@@ -21,7 +21,7 @@ for one value, and are views where there is nothing to move (one channel, or one
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
     from fastnn._compiler.graph import Graph, Value
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PLAIN, CHANNELS_LAST = "plain", "channels_last"
 
 
-def is_image(value: Value | None) -> bool:
+def is_image(value: Value | None) -> TypeGuard[Value]:
     """Whether a value is a batch of images."""
     return value is not None and value.batched and len(value.shape) == 3
 

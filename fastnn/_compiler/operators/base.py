@@ -35,8 +35,10 @@ class Size:
 
     __rmul__ = __mul__
 
-    def __add__(self, constant: float) -> Size:
-        return Size(self.per_example, self.constant + constant)
+    def __add__(self, other: Size | float) -> Size:
+        if isinstance(other, Size):
+            return Size(self.per_example + other.per_example, self.constant + other.constant)
+        return Size(self.per_example, self.constant + other)
 
     def at(self, batch: int) -> float:
         """The number for a batch."""

@@ -1,8 +1,8 @@
 """Convolution of images with learned kernels.
 
-What it computes is told here, how in `fastnn/_compiler/convolution/`: the algorithm of each direction
-is chosen by shape when the passes are through (`prepare_weights`), and the form of the weights that
-it reads becomes a node of its own, computed once for all that read it.
+What it computes is told here, how in `fastnn/_compiler/convolution/`: the algorithm of each
+direction is chosen by shape when the passes are through (`prepare_weights`), and the form of the
+weights that it reads becomes a node of its own, computed once for all that read it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Conv2d(Operator):
     width), bias or None.
 
     Attributes: `stride`, `dilation` (pairs), `padding` ((top, bottom), (left, right)), `groups`,
-    `request` (an algorithm or "auto"); `activation` and `slope` are set by the fusing pass, `geometry`
-    by the shape rule.
+    `request` (an algorithm or "auto"); `activation` and `slope` are set by the fusing pass,
+    `geometry` by the shape rule.
     """
 
     name = "conv2d"

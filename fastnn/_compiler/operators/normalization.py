@@ -96,8 +96,8 @@ class BatchNorm(Operator):
 
 class FoldBatchNorm(Operator):
     """weight' = weight * scale, bias' = (bias - mean) * scale + shift, by output channel, with
-    scale = bn_weight / sqrt(var + eps); inputs weight, bias, bn_weight, bn_bias, mean, var, of which
-    bias, bn_weight and bn_bias may be None."""
+    scale = bn_weight / sqrt(var + eps); inputs weight, bias, bn_weight, bn_bias, mean, var, of
+    which bias, bn_weight and bn_bias may be None."""
 
     name = "fold_batchnorm"
 

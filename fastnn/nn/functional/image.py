@@ -12,9 +12,8 @@ from fastnn.nn.functional.record import computes_on_arrays, new_salt
 
 def is_whole(number: Any, least: int) -> bool:
     """Whether it is a whole number of `least` or more."""
-    return (
-        isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number >= least
-    )
+    is_number = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+    return is_number and int(number) >= least
 
 
 def pair(name: str, value: Any, least: int) -> tuple[int, int]:
