@@ -8,6 +8,7 @@ from pathlib import Path
 import children
 import numpy as np
 import pytest
+from convolution_table import CONVOLUTIONS
 from image_operator_table import IMAGES
 from operator_table import (
     TABLE,
@@ -27,7 +28,7 @@ from fastnn._core import dispatch
 DTYPES = (np.float32, np.float64)
 WIDTHS = (1, 3, 10, 17, 48, 100)
 
-EVERY_CASE = [*TABLE, *IMAGES]
+EVERY_CASE = [*TABLE, *IMAGES, *CONVOLUTIONS]
 every_case = pytest.mark.parametrize("case", EVERY_CASE, ids=str)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 
@@ -88,6 +89,10 @@ def test_what_is_no_finite_number_is_not_hidden(case, value, dtype):
         instance.inputs[0][one_element(instance.inputs[0], row, width // 2)] = value
         expected = reference(case, state_of(instance.module), instance.inputs)
         output = instance.module(*instance.inputs)
+        if case.mixes:
+            assert not np.isfinite(output[~np.isfinite(expected)]).any()
+            assert np.isfinite(np.delete(output, row, 0)).all()
+            continue
         np.testing.assert_array_equal(np.isnan(output), np.isnan(expected))
         infinite = np.isinf(expected)
         np.testing.assert_array_equal(output[infinite], expected[infinite])
@@ -172,10 +177,11 @@ def test_a_pullback_moves_no_running_average_twice(dtype):
 def test_instruction_set(level):
     paths = [str(Path(__file__).parent), str(Path(fastnn.__file__).parents[1])]
     code = (
-        "import image_operator_table, operator_table\n"
+        "import convolution_table, image_operator_table, operator_table\n"
         "from fastnn._core import dispatch\n"
         f"assert dispatch.isa() == {level!r}\n"
         "every_case = [*operator_table.TABLE, *image_operator_table.IMAGES]\n"
+        "every_case += convolution_table.CONVOLUTIONS\n"
         "print(operator_table.check_table(every_case))"
     )
     found = children.run(code, FASTNN_ISA=level, PYTHONPATH=os.pathsep.join(paths))
