@@ -42,7 +42,8 @@ PRECISIONS = {"float32": [], "float64": [("FASTNN_DOUBLE", "1")]}
 OPTIMIZE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # Register tiles are loops over literals: they must unroll to the last, or they live in memory.
 UNROLL = ["--param=max-completely-peeled-insns=4000", "--param=max-completely-peel-times=64"]
-SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZE += ["-fno-omit-frame-pointer"]
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": DEBUG,

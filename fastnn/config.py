@@ -7,14 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastnn._core import cpu, dispatch, threads
+import fastnn._core.cpu as cpu
+import fastnn._core.threads as threads
+from fastnn._checks import whole
+from fastnn._core import dispatch
 
-
-def check_threads(count: int) -> int:
-    """A whole number of threads, 1 to 1024."""
-    if isinstance(count, bool) or int(count) != count or not 1 <= count <= 1024:
-        raise ValueError(f"got {count!r} threads, expected a whole number from 1 to 1024")
-    return int(count)
+MOST_THREADS = 1024
 
 
 def set_num_threads(count: int) -> None:
@@ -26,7 +24,7 @@ def set_num_threads(count: int) -> None:
         1 or more; at import it is OMP_NUM_THREADS, else the number of processors. Small work runs
         on one thread in any case. Results don't depend on it.
     """
-    threads.set_process_threads(check_threads(count))
+    threads.set_process_threads(whole("threads", count, 1, MOST_THREADS))
 
 
 def get_num_threads() -> int:
@@ -48,7 +46,7 @@ def num_threads(count: int) -> Iterator[None]:
     1
     """
     before = threads.get_thread_limit()
-    threads.set_thread_limit(check_threads(count))
+    threads.set_thread_limit(whole("threads", count, 1, MOST_THREADS))
     try:
         yield
     finally:

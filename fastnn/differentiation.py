@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -180,7 +181,7 @@ def gradient_check(
             below = value()
             array[position] = before
             numerical = (above - below) / (2 * eps)
-            error = abs(gradient[position] - numerical) / (atol + rtol * abs(numerical))
-            worst = max(worst, error if error == error else np.inf)
-        errors[name] = float(worst)
+            error = float(abs(gradient[position] - numerical) / (atol + rtol * abs(numerical)))
+            worst = max(worst, error if error == error else math.inf)
+        errors[name] = worst
     return GradientCheck(all(error <= 1 for error in errors.values()), errors)

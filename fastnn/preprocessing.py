@@ -234,7 +234,7 @@ class Preprocessor:
         header = {"class": type(self).__name__, "settings": self._settings()}
         import json
 
-        content = {"header": np.array(json.dumps(header)), **self.state_dict()}
+        content: dict[str, Any] = {"header": np.array(json.dumps(header)), **self.state_dict()}
         with open(path, "wb") as file:
             np.savez(file, **content)
 
@@ -286,12 +286,13 @@ class Preprocessor:
                 f"{self._where('fit')}: expected at least one sample and one feature, "
                 f"got X of shape {X.shape}, which is empty"
             )
-        count, first = 0, None
+        count = 0
+        first: tuple[int, ...] | None = None
         for start, part in _chunks(X, dtype=X.dtype) if X.dtype.kind == "f" else ():
             bad = ~np.isfinite(part)
             if first is None and bad.any():
-                first = np.unravel_index(int(bad.argmax()), bad.shape)
-                first = (start + int(first[0]), *map(int, first[1:]))
+                row, *rest = map(int, np.unravel_index(int(bad.argmax()), bad.shape))
+                first = (start + row, *rest)
             count += int(np.count_nonzero(bad))
         if first is not None:
             raise ValueError(
@@ -424,10 +425,7 @@ class ChannelMean(Preprocessor):
     def __init__(self, *, scale: bool = False, dtype: DTypeLike | None = None) -> None:
         super().__init__(dtype=dtype)
         self.scale = bool(scale)
-
-    @property
-    def _divides(self) -> bool:
-        return self.scale
+        self._divides = self.scale
 
     def _settings(self) -> dict[str, Any]:
         return {"scale": self.scale, **super()._settings()}

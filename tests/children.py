@@ -7,6 +7,9 @@ from pathlib import Path
 
 import fastnn
 
+# In a debug build (.ci/sanitize) malloc is the sanitizer's, and everything is slow.
+SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
+
 # -P keeps the working directory off the path: there lies source that may not be built.
 COMMAND = [sys.executable, "-P", "-W", "ignore", "-c"]
 

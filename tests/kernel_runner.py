@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from fastnn._core.program import ABSENT, ADDRESS, Program, aligned_empty, aligned_zeros
 
 from fastnn._compiler.lower import LoweredStep
 from fastnn._compiler.operators.base import Size
 from fastnn._core.dispatch import kernels
-from fastnn._core.program import ABSENT, ADDRESS, Program, aligned_empty, aligned_zeros
 
 
 def aligned(array: np.ndarray, dtype: str | None = None) -> np.ndarray:

@@ -46,6 +46,8 @@ CASES = {
     "depthwise": (2, geometry_of((6, 6), 10, 10, 3, padding=1, groups=10)),
     "1x1": (2, geometry_of((9, 9), 17, 33, 1)),
     "1x1, stride": (2, geometry_of((9, 8), 16, 49, 1, stride=2)),
+    "small images, 5x5": (3, geometry_of((6, 6), 10, 17, 5, padding=2)),
+    "small images, stride": (9, geometry_of((8, 8), 5, 18, 5, 2, 2)),
     "one output pixel": (3, geometry_of((4, 4), 5, 7, 4)),
     "deep": (1, geometry_of((5, 5), 130, 70, 3, padding=1)),
     "wide": (1, geometry_of((3, 1500), 1, 3, 3, padding=1)),

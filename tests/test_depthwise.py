@@ -41,14 +41,23 @@ def geometry_of(image, channels, kernel, stride, padding, dilation):
 def patches(x, g):
     """For each tap: (r, s), and the input that each output pixel sees by it; zero outside."""
     (rows, columns), (down, across) = g.out_image, g.stride
-    margin = [(0, 0), *((p, s * n + k * d) for p, s, n, k, d in zip(
-        g.padding, g.stride, g.out_image, g.kernel, g.dilation, strict=True)), (0, 0)]
+    margin = [
+        (0, 0),
+        *(
+            (p, s * n + k * d)
+            for p, s, n, k, d in zip(
+                g.padding, g.stride, g.out_image, g.kernel, g.dilation, strict=True
+            )
+        ),
+        (0, 0),
+    ]
     padded = np.pad(x, margin)
     for r, s in itertools.product(range(g.kernel[0]), range(g.kernel[1])):
         top, left = r * g.dilation[0], s * g.dilation[1]
-        yield (r, s), padded[
-            :, top : top + down * rows : down, left : left + across * columns : across
-        ]
+        yield (
+            (r, s),
+            padded[:, top : top + down * rows : down, left : left + across * columns : across],
+        )
 
 
 def run(name, direction, g, dtype, outputs, inputs, threads, activation="identity", slope=0.1):
@@ -81,7 +90,7 @@ def test_depthwise(geometry, dtype):
     rng = np.random.default_rng(0)
     for channels, image, images in itertools.product(CHANNELS, ((8, 13), (19, 20)), (1, 3)):
         g = geometry_of(image, channels, *geometry)
-        assert Depthwise().fits(g)
+        assert Depthwise().fits(g, FORWARD)
         x = rng.normal(size=(images, *image, channels)).astype(dtype)
         dy = rng.normal(size=(images, *g.out_image, channels)).astype(dtype)
         weight = rng.normal(size=(*g.kernel, channels)).astype(dtype)
@@ -98,19 +107,56 @@ def test_depthwise(geometry, dtype):
         derivative = np.where(x > 0, 1, 0.1)
         found = []
         for threads in (1, 2, 3):
-            (out,) = run("forward", FORWARD, g, dtype, [np.full(y.shape, np.nan)],
-                         [x, weight, bias], threads)
-            (activated,) = run("forward", FORWARD, g, dtype, [np.full(y.shape, np.nan)],
-                               [x, weight, None], threads, "leaky_relu")
-            (back,) = run("backward_input", BACKWARD_INPUT, g, dtype, [np.full(x.shape, np.nan)],
-                          [dy, weight, None], threads)
-            (through,) = run("backward_input", BACKWARD_INPUT, g, dtype,
-                             [np.full(x.shape, np.nan)], [dy, weight, x], threads, "leaky_relu")
-            sums = run("backward_parameters", BACKWARD_PARAMETERS, g, dtype,
-                       [np.full(weight.shape, np.nan), np.full(channels, np.nan)],
-                       [x, dy], threads)
-            (alone, _) = run("backward_parameters", BACKWARD_PARAMETERS, g, dtype,
-                             [np.full(weight.shape, np.nan), None], [x, dy], threads)
+            (out,) = run(
+                "forward", FORWARD, g, dtype, [np.full(y.shape, np.nan)], [x, weight, bias], threads
+            )
+            (activated,) = run(
+                "forward",
+                FORWARD,
+                g,
+                dtype,
+                [np.full(y.shape, np.nan)],
+                [x, weight, None],
+                threads,
+                "leaky_relu",
+            )
+            (back,) = run(
+                "backward_input",
+                BACKWARD_INPUT,
+                g,
+                dtype,
+                [np.full(x.shape, np.nan)],
+                [dy, weight, None],
+                threads,
+            )
+            (through,) = run(
+                "backward_input",
+                BACKWARD_INPUT,
+                g,
+                dtype,
+                [np.full(x.shape, np.nan)],
+                [dy, weight, x],
+                threads,
+                "leaky_relu",
+            )
+            sums = run(
+                "backward_parameters",
+                BACKWARD_PARAMETERS,
+                g,
+                dtype,
+                [np.full(weight.shape, np.nan), np.full(channels, np.nan)],
+                [x, dy],
+                threads,
+            )
+            (alone, _) = run(
+                "backward_parameters",
+                BACKWARD_PARAMETERS,
+                g,
+                dtype,
+                [np.full(weight.shape, np.nan), None],
+                [x, dy],
+                threads,
+            )
             found.append([out, activated, back, through, *sums, alone])
         for others in found[1:]:
             for one, other in zip(found[0], others, strict=True):

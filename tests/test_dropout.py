@@ -168,3 +168,42 @@ def test_nan_and_infinity_are_not_hidden():
 def test_p_out_of_range(p):
     with pytest.raises(ValueError, match="expected 0 <= p <= 1"):
         nn.Dropout(p)
+
+
+def images_kept(p, dtype=np.float64, shape=(33, 70, 5, 4)):
+    """Which channels of images of ones Dropout2d keeps, and what it gives and takes back."""
+    ones = np.ones(shape, dtype)
+    output, pullback = fastnn.vjp(nn.Dropout2d(p), ones)
+    return output[:, :, 0, 0] != 0, output, pullback(ones)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_whole_channels_are_dropped(p, dtype):
+    kept, output, gradient = images_kept(p, dtype)
+    expected = np.where(kept, dtype(1 / (1 - p)), 0)[:, :, None, None]
+    np.testing.assert_array_equal(output, np.broadcast_to(expected, output.shape))
+    np.testing.assert_array_equal(gradient, output)
+    assert abs(kept.mean() - (1 - p)) < 5 * (p * (1 - p) / kept.size) ** 0.5
+    # Neither all examples nor all channels share a mask.
+    assert len(np.unique(kept, axis=0)) == len(kept)
+    assert len(np.unique(kept, axis=1).T) > kept.shape[1] // 2
+
+
+def test_channels_dropped_by_the_same_seed_whatever_the_threads():
+    masks = []
+    for threads in (1, 2, 3):
+        for dtype in DTYPES:
+            fastnn.manual_seed(7)
+            with fastnn.num_threads(threads):
+                masks.append(images_kept(0.5, dtype)[0])
+    for mask in masks[1:]:
+        np.testing.assert_array_equal(mask, masks[0])
+    assert (images_kept(0.5)[0] != masks[0]).any()
+
+
+def test_channels_stay_in_inference():
+    x = np.random.default_rng(0).normal(size=(3, 5, 4, 2))
+    np.testing.assert_array_equal(nn.Dropout2d(0.5).eval()(x), x)
+    with pytest.raises(ValueError, match="height"):
+        nn.Dropout2d(0.5)(x[:, :, 0, 0])

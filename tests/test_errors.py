@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from fastnn._core.program import External
 
 import fastnn
 from fastnn import nn, optim
@@ -114,7 +115,7 @@ def test_construction_errors(model):
         fastnn.TrainingStep(lambda x: x, nn.CrossEntropyLoss(), optim.SGD())
     with pytest.raises(ValueError, match="one number"):
         fastnn.TrainingStep(model, nn.CrossEntropyLoss(reduction="none"), optim.SGD())(X, Y)
-    with pytest.raises(ValueError, match="0 threads"):
+    with pytest.raises(ValueError, match="threads=0, expected a whole number from 1 to 1024"):
         fastnn.set_num_threads(0)
     with pytest.raises(TypeError, match="float16"):
         model.astype(np.float16)
@@ -194,3 +195,85 @@ def test_a_layer_in_two_trainings(rng):
             step(x, y)
             assert (shared.weight.data != before).any()
     np.testing.assert_allclose(one(x), steps[0].model(x))
+
+
+def test_indices_of_an_epoch(step):
+    with pytest.raises(TypeError, match="indices: got dtype bool, expected integers"):
+        step.epoch(X, Y, np.ones(4, bool))
+    with pytest.raises(TypeError, match="indices: got dtype float64"):
+        step.epoch(X, Y, np.arange(4.0))
+    with pytest.raises(ValueError, match=r"indices: got shape \(1, 2\)"):
+        step.epoch(X, Y, [[0, 1]])
+    # Rows may be drawn more often than there are rows, in a batch larger than the data set.
+    assert np.isfinite(step.epoch(X, Y, np.zeros(100, int), batch_size=64))
+
+
+def test_inputs_that_are_no_batch(model, step):
+    with pytest.raises(TypeError, match="got no input"):
+        model()
+    with pytest.raises(ValueError, match=r"make one of numbers an array by np.array"):
+        model([[1.0] * 6, [2.0] * 6])
+    for call in (
+        lambda: nn.Tanh()(np.ones((3, 0))),
+        lambda: fastnn.vjp(nn.ReLU(), np.ones((3, 0))),
+    ):
+        with pytest.raises(ValueError, match=r"\(3, 0\), expected examples that are not empty"):
+            call()
+    assert np.isfinite(step(X, Y))
+
+
+def test_unaligned_arrays_are_copied(model):
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)
+    unaligned = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    unaligned[...] = x
+    external = External("input", (6,), np.float32)
+    assert not unaligned.flags.aligned and external.convert(unaligned).flags.aligned
+    np.testing.assert_array_equal(model(unaligned), model(x))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nn.MaxPool2d(0), "kernel_size=0"),
+        (lambda: nn.MaxPool2d(2.5), "kernel_size=2.5"),
+        (lambda: nn.MaxPool2d((2, 2, 2)), "kernel_size"),
+        (lambda: nn.MaxPool2d(2, stride=0), "stride=0"),
+        (lambda: nn.MaxPool2d(2, padding=2), "half of kernel_size=2"),
+        (lambda: nn.AvgPool2d("2"), "kernel_size='2'"),
+        (lambda: nn.AvgPool2d(2, divisor_override=0), "divisor_override=0"),
+        (lambda: nn.AdaptiveAvgPool2d((1, 2, 3)), "output_size"),
+        (lambda: nn.AdaptiveAvgPool2d(0), "output_size=0"),
+        (lambda: nn.ZeroPad2d(-1), "padding=-1"),
+        (lambda: nn.ZeroPad2d((1, 2)), "padding"),
+        (lambda: nn.Upsample(1.5), "scale_factor=1.5"),
+        (lambda: nn.Upsample(2, mode="bilinear"), "bilinear"),
+        (lambda: nn.LocalResponseNorm(0), "size=0"),
+    ],
+)
+def test_wrong_options_of_image_layers(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.MaxPool2d(2),
+        nn.AvgPool2d(2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.ZeroPad2d(1),
+        nn.Upsample(2),
+        nn.BatchNorm2d(3),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_what_is_no_image(layer):
+    with pytest.raises(ValueError, match=r"\(batch, channels, height, width\)"):
+        layer(np.zeros((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"\(batch, channels, height, width\)"):
+        nn.Sequential(layer)(np.zeros((2, 3, 4), np.float32))
+
+
+def test_an_image_smaller_than_a_window():
+    with pytest.raises(ValueError, match="got 2 pixels with 0 of padding, expected at least 3"):
+        nn.MaxPool2d(3)(np.zeros((1, 1, 5, 2), np.float32))

@@ -68,6 +68,16 @@ def test_max_pool_of_nan_and_infinity(dtype):
 
 
 @every_dtype
+def test_max_pool_of_nothing_but_padding(dtype):
+    x = images(dtype, 2, 3, 2, 2)
+    options = {"kernel_size": 2, "stride": 1, "padding": 1, "dilation": 3}
+    output, pullback = fastnn.vjp(nn.MaxPool2d(**options).astype(dtype), x)
+    np.testing.assert_array_equal(output, torch.nn.MaxPool2d(**options)(torch.from_numpy(x)))
+    assert (output == -np.inf).all()
+    assert (pullback(np.ones_like(output)) == 0).all()
+
+
+@every_dtype
 @pytest.mark.parametrize(
     "options",
     [
@@ -139,7 +149,10 @@ def test_upsampling(factor, dtype):
 )
 def test_batch_normalization(options, dtype):
     for channels in CHANNELS:
-        ours, theirs = nn.BatchNorm2d(channels, **options), torch.nn.BatchNorm2d(channels, **options)
+        ours, theirs = (
+            nn.BatchNorm2d(channels, **options),
+            torch.nn.BatchNorm2d(channels, **options),
+        )
         theirs = theirs.to(getattr(torch, dtype))
         ours = ours.astype(dtype)
         for training in (True, True, False):

@@ -172,3 +172,123 @@ def test_forgotten_super_init():
 
     with pytest.raises(AttributeError, match=r"before super\(\).__init__\(\)"):
         Forgets()
+
+
+def test_assigning_to_a_buffer_keeps_its_precision(rng):
+    layer = nn.BatchNorm1d(3).eval()
+    x = rng.standard_normal((4, 3)).astype(np.float32)
+    layer(x)
+    layer.running_mean = np.array([1.0, 2.0, 3.0])[::-1]  # float64 and strided
+    assert layer.running_mean.dtype == np.float32
+    np.testing.assert_allclose(layer(x), x - [3.0, 2.0, 1.0], rtol=1e-4, atol=1e-5)
+    assert layer.state_dict()["running_mean"][0] == 3
+    layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+    np.testing.assert_allclose(layer(x).mean(0), 0, atol=1e-6)
+    assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+def test_an_array_does_not_replace_a_parameter():
+    layer = nn.Linear(3, 2)
+    with pytest.raises(TypeError, match=r"Linear.weight: got ndarray, .* weight.data"):
+        layer.weight = np.zeros((2, 3))
+    layer.bias = None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    assert layer(np.ones((1, 3))).shape == (1, 2)
+
+
+def test_deleting_a_layer_is_seen():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    x = -np.eye(3, dtype=np.float32)
+    before = model(x)
+    delattr(model, "1")
+    np.testing.assert_array_equal(np.maximum(model(x), 0), before)
+    assert (model(x) != before).any()
+
+
+@pytest.mark.parametrize(
+    "mean", [np.zeros(6), np.zeros(6, np.float16), np.zeros(12, np.float32)[::2]]
+)
+def test_arrays_that_a_kernel_would_misread(mean, rng):
+    x = rng.standard_normal((4, 6)).astype(np.float32)
+    with pytest.raises(TypeError, match="C-contiguous one of float32"):
+        F.batch_norm(x, mean, np.ones(6, np.float32))
+
+
+def test_shared_layers_have_the_keys_of_pytorch():
+    shared = nn.Linear(3, 3)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+    assert list(model.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert [name for name, _ in model.named_parameters()] == ["0.weight", "0.bias"]
+    state = {key: np.ones_like(value) for key, value in model.state_dict().items()}
+    model.load_state_dict(state)
+    np.testing.assert_array_equal(shared.weight.data, 1)
+
+
+def test_state_dict_must_be_a_mapping():
+    with pytest.raises(TypeError, match="got NoneType, expected a mapping"):
+        nn.Linear(2, 2).load_state_dict(None)
+
+
+def test_flatten_some_axes():
+    x = np.arange(120).reshape(2, 3, 4, 5)
+    for start, end in [(1, -1), (1, 2), (2, 3), (-2, -1), (3, 3)]:
+        first, last = start % 4, end % 4
+        shape = (*x.shape[:first], -1, *x.shape[last + 1 :])
+        np.testing.assert_array_equal(nn.Flatten(start, end)(x), x.reshape(shape))
+    assert nn.Flatten()(np.ones(3)).shape == (3, 1)
+    for start, end in [(0, -1), (2, 1), (1, 4)]:
+        with pytest.raises(ValueError, match="expected axes after the batch"):
+            nn.Flatten(start, end)(x)
+
+
+def test_axis_of_softmax(rng):
+    x = rng.standard_normal((3, 4))
+    np.testing.assert_array_equal(nn.Softmax(dim=1)(x), F.softmax(x, -1))
+    np.testing.assert_array_equal(nn.LogSoftmax(1)(x), F.log_softmax(x))
+    with pytest.raises(ValueError, match="dim=0"):
+        nn.Softmax(dim=0)(x)
+
+
+def test_channels_of_sequences_are_axis_1():
+    x = np.random.default_rng(0).normal(size=(4, 3, 5))
+    layer = nn.BatchNorm1d(3).astype(np.float64)
+    mean, variance = x.mean((0, 2), keepdims=True), x.var((0, 2), keepdims=True)
+    np.testing.assert_allclose(layer(x), (x - mean) / np.sqrt(variance + 1e-5), rtol=1e-12)
+    slopes = np.array([0.1, 0.2, 0.3])
+    expected = np.where(x > 0, x, slopes[:, None] * x)
+    np.testing.assert_allclose(nn.functional.prelu(x, slopes), expected, rtol=1e-15)
+
+
+def test_small_things_of_pytorch(model, rng):
+    model.add_module("4", nn.Identity(2, anything=True))
+    assert len(model) == 5 and len(model.append(nn.ReLU(inplace=True))) == 6
+    assert len(list(model.buffers())) == 3
+    x = rng.standard_normal((4, 4))
+    fastnn.vjp(model, x)[1](np.ones((4, 2)))
+    assert (model[3].weight.grad != 0).any()
+    model.zero_grad()
+    assert all((p.grad == 0).all() for p in model.parameters())
+    with pytest.raises(TypeError, match="expected a Module"):
+        model.append(3)
+
+
+def test_summary_shows_images_as_users_see_them():
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))
+    shapes = [layer.output_shape for layer in model.summary((3, 6, 4)).layers]
+    assert shapes == [(3, 6, 4), (3, 3, 2), (18,), (2,)]
+
+
+def test_programs_of_both_modes_are_kept(rng):
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+    step = fastnn.TrainingStep(model, nn.MSELoss(), fastnn.optim.SGD(lr=0.1))
+    x = rng.standard_normal((4, 3)).astype(np.float32)
+    step(x, x)
+    trained, training, inference = step._current, model(x), model.eval()(x)
+    programs = [*model._programs.by_modes.values()]
+    step(x, x)
+    assert step._current is not trained
+    model.train()(x)
+    step(x, x)
+    assert step._current is trained
+    assert [*model._programs.by_modes.values()] == programs and len(programs) == 2
+    assert not np.array_equal(training, inference)

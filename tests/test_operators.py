@@ -8,6 +8,7 @@ from pathlib import Path
 import children
 import numpy as np
 import pytest
+from image_operator_table import IMAGES
 from operator_table import (
     TABLE,
     Instance,
@@ -26,7 +27,8 @@ from fastnn._core import dispatch
 DTYPES = (np.float32, np.float64)
 WIDTHS = (1, 3, 10, 17, 48, 100)
 
-every_case = pytest.mark.parametrize("case", TABLE, ids=str)
+EVERY_CASE = [*TABLE, *IMAGES]
+every_case = pytest.mark.parametrize("case", EVERY_CASE, ids=str)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 
 
@@ -36,7 +38,7 @@ def test_values(case, dtype):
     for width in WIDTHS:
         for batch in (case.least_batch, 7, 33):
             check_values(make(case, batch, width, dtype), dtype)
-    check_values(make(case, 257, 300, dtype), dtype)
+    check_values(make(case, *case.most, dtype), dtype)
 
 
 @every_case
@@ -56,7 +58,7 @@ def test_gradients_against_the_reference(case):
 @every_case
 @every_dtype
 def test_any_number_of_threads_gives_the_same_bits(case, dtype):
-    for batch, width in ((257, 300), (5, 7)):
+    for batch, width in (case.most, (5, 7)):
         results = []
         for threads in (1, 2, 3):
             with fastnn.num_threads(threads):
@@ -69,6 +71,13 @@ def test_any_number_of_threads_gives_the_same_bits(case, dtype):
                 np.testing.assert_array_equal(results[0][name], other[name], err_msg=name)
 
 
+def one_element(x, row, feature):
+    """The index of an element: features are the last axis, but the second of images."""
+    if x.ndim == 4:
+        return row, feature, 1, 1
+    return (row, *[0] * (x.ndim - 2), feature)
+
+
 @every_case
 @every_dtype
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
@@ -76,7 +85,7 @@ def test_what_is_no_finite_number_is_not_hidden(case, value, dtype):
     for width in (10, 17, 48):
         instance = make(case, 9, width, dtype)
         row = 3
-        instance.inputs[0][(row, *[0] * (instance.inputs[0].ndim - 2), width // 2)] = value
+        instance.inputs[0][one_element(instance.inputs[0], row, width // 2)] = value
         expected = reference(case, state_of(instance.module), instance.inputs)
         output = instance.module(*instance.inputs)
         np.testing.assert_array_equal(np.isnan(output), np.isnan(expected))
@@ -163,11 +172,12 @@ def test_a_pullback_moves_no_running_average_twice(dtype):
 def test_instruction_set(level):
     paths = [str(Path(__file__).parent), str(Path(fastnn.__file__).parents[1])]
     code = (
-        "import operator_table\n"
+        "import image_operator_table, operator_table\n"
         "from fastnn._core import dispatch\n"
         f"assert dispatch.isa() == {level!r}\n"
-        "print(operator_table.check_table())"
+        "every_case = [*operator_table.TABLE, *image_operator_table.IMAGES]\n"
+        "print(operator_table.check_table(every_case))"
     )
     found = children.run(code, FASTNN_ISA=level, PYTHONPATH=os.pathsep.join(paths))
     assert found.returncode == 0, found.stderr
-    assert int(found.stdout) == len(TABLE)
+    assert int(found.stdout) == len(EVERY_CASE)

@@ -121,3 +121,116 @@ def test_defaults_are_theirs():
     assert {k: v.shape for k, v in layers(nn).state_dict().items()} == {
         k: tuple(v.shape) for k, v in layers(torch.nn).state_dict().items()
     }
+
+
+def same_as_pytorch(ours, theirs, x, target, upstream):
+    """Loss and gradient of one module beside PyTorch's."""
+    x_torch = torch.tensor(x, requires_grad=True)
+    loss_torch = theirs(x_torch, torch.as_tensor(target))
+    upstream = np.asarray(upstream)[: len(x)] if loss_torch.ndim else np.asarray(1.7)
+    upstream = np.broadcast_to(upstream, loss_torch.shape)
+    loss_torch.backward(torch.tensor(upstream))
+    loss, pullback = fastnn.vjp(ours, x, target)
+    gradients = pullback(np.array(upstream))
+    gradient = gradients[0] if isinstance(gradients, tuple) else gradients
+    np.testing.assert_allclose(loss, loss_torch.detach().numpy(), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(gradient, x_torch.grad.numpy(), rtol=1e-10, atol=1e-13)
+
+
+REDUCTIONS = ["mean", "sum", "none"]
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("ignored", [-100, 2, "all"])
+def test_cross_entropy_options(reduction, weighted, smoothing, ignored, rng):
+    x, labels = rng.standard_normal((9, 5)), rng.integers(0, 5, 9)
+    labels[3] = 2
+    if ignored == "all":  # the mean of nothing is NaN, with a gradient of zero
+        labels[:], ignored = 2, 2
+    weight = rng.random(5) + 0.1 if weighted else None
+    same_as_pytorch(
+        nn.CrossEntropyLoss(weight, ignored, reduction, smoothing),
+        torch.nn.CrossEntropyLoss(
+            None if weight is None else torch.tensor(weight),
+            ignore_index=ignored,
+            reduction=reduction,
+            label_smoothing=smoothing,
+        ),
+        x,
+        labels,
+        rng.standard_normal(9),
+    )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("margin", [1.0, 0.3, -0.5])
+def test_multi_margin_options(reduction, p, margin, rng):
+    weight = rng.random(5) + 0.1
+    same_as_pytorch(
+        nn.MultiMarginLoss(p, margin, weight, reduction),
+        torch.nn.MultiMarginLoss(p, margin, torch.tensor(weight), reduction=reduction),
+        rng.standard_normal((9, 5)),
+        rng.integers(0, 5, 9),
+        rng.standard_normal(9),
+    )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_binary_cross_entropy_options(reduction, weighted, rng):
+    weight = rng.random(5) if weighted else None
+    pos_weight = 3 * rng.random(5)
+    same_as_pytorch(
+        nn.BCEWithLogitsLoss(weight, reduction, pos_weight),
+        torch.nn.BCEWithLogitsLoss(
+            None if weight is None else torch.tensor(weight),
+            reduction=reduction,
+            pos_weight=torch.tensor(pos_weight),
+        ),
+        30 * rng.standard_normal((9, 5)),
+        rng.random((9, 5)),
+        rng.standard_normal((9, 5)),
+    )
+
+
+@pytest.mark.parametrize("momentum", [0.1, 1.0, 0.0, None])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("tracking", [True, False])
+def test_batch_normalization_options(momentum, affine, tracking, rng):
+    options = {"momentum": momentum, "affine": affine, "track_running_stats": tracking}
+    ours = nn.BatchNorm1d(5, **options).astype(np.float64)
+    theirs = torch.nn.BatchNorm1d(5, **options).double()
+    for training in (True, True, True, False):
+        x = 3 * rng.standard_normal((7, 5)) + 1
+        expected = theirs.train(training)(torch.tensor(x)).detach().numpy()
+        np.testing.assert_allclose(ours.train(training)(x), expected, rtol=1e-10, atol=1e-12)
+    state, expected = ours.state_dict(), theirs.state_dict()
+    assert list(state) == list(expected)
+    for key, value in expected.items():
+        np.testing.assert_allclose(state[key], value.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("ReLU", ()),
+        ("LeakyReLU", (0.1,)),
+        ("LeakyReLU", (-0.1,)),
+        ("LeakyReLU", (0.0,)),
+        ("PReLU", ()),
+        ("ELU", (1.5,)),
+        ("Sigmoid", ()),
+        ("Tanh", ()),
+        ("Softmax", (1,)),
+        ("LogSoftmax", (1,)),
+    ],
+)
+def test_special_values(name, arguments):
+    values = [np.inf, -np.inf, 0.0, -0.0, 1e-40, 88, -88, 1e30, -1e30, 5e-8, -5e-8]
+    for x in (np.array([[np.nan, *values]], "f"), np.array([values[2:]], "f")):
+        got = getattr(nn, name)(*arguments)(x)
+        expected = getattr(torch.nn, name)(*arguments)(torch.tensor(x)).detach().numpy()
+        np.testing.assert_allclose(got, expected, rtol=1e-5)

@@ -288,3 +288,15 @@ def test_two_threads_train_two_models(data):
     for result in results:
         for key in expected:
             np.testing.assert_array_equal(result[key], expected[key])
+
+
+def test_a_failed_forward_ends_the_phase(data):
+    X, y = data
+    step = fastnn.TrainingStep(network(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(RuntimeError, match="no batch"):
+        _ = step.data_loss
+    step.forward(X, y)
+    with pytest.raises(ValueError, match="label 7"):
+        step.forward(X, np.full(len(X), 7))
+    with pytest.raises(RuntimeError, match="without a forward"):
+        step.backward()

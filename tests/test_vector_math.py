@@ -107,3 +107,17 @@ def test_every_position_of_a_vector_is_computed_alike(dtype):
         whole = function(x[None, :])[0]
         for width in range(1, 40):
             np.testing.assert_array_equal(function(x[None, :width])[0], whole[:width])
+
+
+@DTYPES
+@pytest.mark.parametrize("beta", [0.25, 0.75, 1.5])
+def test_logarithm_in_a_power(beta, dtype):
+    # A window of one channel without k: x (x^2)^-beta, by exp(-beta log(x^2)).
+    x = (10 ** np.linspace(-12, 12, 100_001)).astype(dtype)[:, None]
+    output = functional.local_response_norm(x, 1, alpha=1.0, beta=beta, k=0.0)
+    wide = x.astype(WIDER[dtype])
+    exact = wide * (wide**2) ** -beta
+    unit = np.finfo(dtype).eps
+    # The exponent is rounded, which its size makes a relative error; so are x^2 and the product.
+    allowed = (4 + np.abs(beta * np.log(wide**2))) * unit
+    assert (np.abs(output.astype(wide.dtype) / exact - 1) < allowed).all()

@@ -11,7 +11,7 @@ from fastnn._compiler.convolution.winograd import Winograd
 
 # Of the largest value of the reference: the bound of the project, and what float64 leaves.
 TOLERANCE = {"float32": 5e-5, "float64": 1e-12}
-RELU, ELU = 1, 5
+RELU, LEAKY_RELU, SIGMOID, TANH, ELU = 1, 2, 3, 4, 5
 
 
 def strided_geometry(height, width, channels, filters, kernel, stride, padding):
@@ -75,7 +75,7 @@ class Case:
         rng = np.random.default_rng(seed)
         self.g, self.images, self.dtype = g, images, dtype
         self.algorithm = algorithm or Winograd()
-        assert self.algorithm.fits(g)
+        assert self.algorithm.fits(g, FORWARD)
         self.x = rng.standard_normal((images, *g.image, g.channels)).astype(dtype)
         self.dy = rng.standard_normal((images, *g.out_image, g.filters)).astype(dtype)
         self.weight = rng.standard_normal((*g.kernel, g.channels, g.filters)).astype(dtype)
@@ -170,6 +170,8 @@ SHAPES = [
     (13, 8, 10, 16, 5, 2, 3),
     (27, 27, 16, 20, 5, 2, 3),
     (9, 9, 130, 150, 3, 1, 5),
+    (6, 6, 200, 170, 3, 1, 1),  # few tiles and large weights: shared by the team
+    (7, 8, 5, 6, 3, 3, 2),  # more padding than a kernel covers
 ]
 
 
@@ -219,3 +221,111 @@ def test_strides_by_blocks_of_pixels(shape, dtype):
     ]
     for a, b in zip(one, three, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+ACTIVATIONS = {
+    # kind: (f, f' by the output, slope)
+    RELU: (lambda v: np.maximum(v, 0), lambda y: (y > 0) * 1.0, 0.0),
+    LEAKY_RELU: (lambda v: np.where(v > 0, v, 0.1 * v), lambda y: np.where(y > 0, 1, 0.1), 0.1),
+    SIGMOID: (lambda v: 1 / (1 + np.exp(-v)), lambda y: y * (1 - y), 0.0),
+    TANH: (np.tanh, lambda y: 1 - y * y, 0.0),
+    ELU: (
+        lambda v: np.where(v > 0, v, 0.7 * np.expm1(np.minimum(v, 0))),
+        lambda y: np.where(y > 0, 1, y + 0.7),
+        0.7,
+    ),
+}
+BOTH = [
+    (Winograd(), geometry_of(7, 9, 17, 10, 3, 1)),
+    (Winograd(), geometry_of(6, 7, 3, 16, 5, 2)),
+    (SpaceToDepth(), strided_geometry(19, 23, 3, 10, 11, 4, 2)),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "geometry"), BOTH)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_activations_forward_and_backward(kind, algorithm, geometry):
+    f, derivative, slope = ACTIVATIONS[kind]
+    case = Case(geometry, 2, "float64", algorithm)
+    case.weight *= 0.1  # within the curved part of sigmoid and tanh
+    x, dy, weight, bias = case.doubles()
+    y = case.forward(kind, slope)
+    assert_close(y, f(forward_reference(x, weight, bias, geometry)), "float64")
+    output = aligned(f(x))
+    dx = case.backward_input(kind, slope, output=output)
+    assert_close(dx, input_reference(dy, weight, geometry) * derivative(output), "float64")
+    np.testing.assert_array_equal(dx, case.backward_input(kind, slope, threads=2, output=output))
+
+
+@pytest.mark.parametrize(("algorithm", "geometry"), BOTH)
+def test_without_bias(algorithm, geometry):
+    case = Case(geometry, 2, "float64", algorithm)
+    x, dy, weight, _ = case.doubles()
+    assert_close(case.forward(bias=False), forward_reference(x, weight, 0, geometry), "float64")
+    dweight, dbias = case.backward_parameters(bias=False)
+    assert dbias is None
+    assert_close(dweight, weight_reference(x, dy, geometry), "float64")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(("algorithm", "geometry"), BOTH)
+def test_a_bad_value_is_seen_in_every_result(algorithm, geometry, bad):
+    case = Case(geometry, 2, "float32", algorithm)
+    case.x[1, 3, 4, 2] = bad
+    y = case.forward(RELU)
+    reference = forward_reference(case.x, case.weight, case.bias, geometry)
+    # Differences of infinities are NaN in the transforms, so that more of a tile may be bad.
+    assert np.isnan(y[np.isnan(reference)]).all()
+    assert not np.isfinite(y[1]).all()
+    assert np.isfinite(y[0]).all()
+    dweight, dbias = case.backward_parameters()
+    assert not np.isfinite(dweight).all()
+    assert np.isfinite(dbias).all()
+    case.dy[0, 1, 1, 5] = bad
+    dx = case.backward_input()
+    assert not np.isfinite(dx[0]).all()
+    assert np.isfinite(dx[1]).all()
+    assert not np.isfinite(case.backward_parameters()[1][5])
+
+
+def test_weights_are_summed_in_chunks_and_blocks_of_many_tiles():
+    """More tiles than a block, more threads than chunks, and sums that only the team holds."""
+    for shape in [
+        (64, 64, 16, 16, 3, 1, 6),
+        (40, 40, 80, 64, 5, 2, 2),
+        (16, 16, 320, 300, 3, 1, 16),
+    ]:
+        case = Case(geometry_of(*shape[:-1]), shape[-1], "float32")
+        x, dy, _, _ = case.doubles()
+        one = case.backward_parameters(threads=1)
+        assert_close(one[0], weight_reference(x, dy, case.g), "float32")
+        assert_close(one[1], dy.sum(axis=(0, 1, 2)), "float32")
+        for threads in (2, 9):
+            for a, b in zip(one, case.backward_parameters(threads), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_is_written_beyond_an_output():
+    case = Case(geometry_of(7, 9, 5, 11, 3, 1), 2, "float32")
+    guarded = {}
+    for name, like in (("y", case.dy), ("dx", case.x), ("dweight", case.weight)):
+        whole = aligned(np.full(like.size + 64, 7, "float32"))
+        guarded[name] = (whole, whole[: like.size].reshape(like.shape))
+    data = [guarded["y"][1], aligned(case.x), case.prepared(FORWARD), aligned(case.bias)]
+    case.program(FORWARD, data).forward()
+    data = [guarded["dx"][1], aligned(case.dy), case.prepared(BACKWARD_INPUT), None]
+    case.program(BACKWARD_INPUT, data).forward()
+    data = [guarded["dweight"][1], None, aligned(case.x), aligned(case.dy)]
+    case.program(BACKWARD_PARAMETERS, data).forward()
+    for whole, result in guarded.values():
+        assert (whole[result.size :] == 7).all()
+
+
+def test_what_fits():
+    winograd, blocks = Winograd(), SpaceToDepth()
+    assert winograd.fits(geometry_of(8, 8, 4, 4, 3, 1), FORWARD)
+    assert not winograd.fits(geometry_of(8, 8, 4, 4, 4, 1), FORWARD)
+    assert not winograd.fits(strided_geometry(8, 8, 4, 4, 3, 2, 1), FORWARD)
+    assert blocks.fits(strided_geometry(64, 64, 3, 8, 11, 4, 2), FORWARD)
+    assert not blocks.fits(strided_geometry(64, 64, 3, 8, 7, 2, 3), FORWARD)  # 4 x 4 taps
+    assert not blocks.fits(geometry_of(8, 8, 4, 4, 3, 1), FORWARD)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._compiler.autodiff import differentiate
-from fastnn._compiler.fuse import optimize
+from fastnn._compiler.fuse import optimize, optimize_inference
 from fastnn._compiler.graph import LABEL_DTYPE, Buffer, Graph, Spec, Value
 from fastnn._compiler.lower import LoweredGraph, lower
 from fastnn._compiler.trace import trace
@@ -44,10 +44,17 @@ def compile_function(
     capacity: int,
     layer_names: dict[int, str],
     keep_all: bool = False,
+    fold: bool = True,
 ) -> CompiledFunction:
-    """The function alone; results are written to new arrays at each run."""
+    """The function alone; results are written to new arrays at each run.
+
+    `fold` puts BatchNorms with fixed statistics into the layers before them.
+    """
     graph, structure = trace(function, specs, names, dtype, layer_names)
-    optimize(graph)
+    if fold and not keep_all:
+        optimize_inference(graph)
+    else:
+        optimize(graph)
     threads = get_threads()
     results = [] if keep_all else graph.outputs
     lowered = lower(graph, capacity, threads, {}, results, keep_all)

@@ -5,6 +5,7 @@ Each pass is a function from graph to graph (changed in place and returned).
 
 from __future__ import annotations
 
+from fastnn._compiler.constants import fold_batchnorms, hoist_constants
 from fastnn._compiler.graph import Graph, Node, Value
 from fastnn._compiler.operators.convolution import prepare_weights
 
@@ -19,6 +20,7 @@ def optimize(graph: Graph) -> Graph:
     for rewrite in (
         remove_unused,
         skip_gradients_of_inputs,
+        skip_winners,
         fuse_activations,
         fuse_activation_gradients,
         own_results,
@@ -27,6 +29,11 @@ def optimize(graph: Graph) -> Graph:
     ):
         rewrite(graph)
     return graph
+
+
+def optimize_inference(graph: Graph) -> Graph:
+    """All passes for a graph without backward nodes: what depends on no input is computed once."""
+    return hoist_constants(optimize(fold_batchnorms(remove_unused(graph))))
 
 
 def remove_unused(graph: Graph) -> Graph:
@@ -54,6 +61,15 @@ def skip_gradients_of_inputs(graph: Graph) -> Graph:
             node.outputs[0] in live or node.outputs[0] in users
         ):
             node.attributes["without_dx"] = True
+    return graph
+
+
+def skip_winners(graph: Graph) -> Graph:
+    """A max-pooling that nobody differentiates need not tell which elements won."""
+    users = graph.users()
+    for node in graph.nodes:
+        if node.operator.name == "max_pool" and not users.get(node.outputs[1]):
+            del node.outputs[1]
     return graph
 
 
@@ -105,10 +121,10 @@ def fuse_batchnorm_backward(
 ) -> bool:
     """Gives the activation's gradient to the BatchNorm's backward; False if that can't be."""
     mean = batchnorm.outputs[1]
-    backward = [node for node in users.get(mean, []) if node.operator.name == "batchnorm_backward"]
-    if not backward:
+    readers = [node for node in users.get(mean, []) if node.operator.name == "batchnorm_backward"]
+    if not readers:
         return True
-    (backward,) = backward
+    (backward,) = readers
     gradient = backward.inputs[0].producer
     if (
         gradient is None

@@ -130,7 +130,7 @@ class Node:
 
     def __init__(self, operator, inputs, attributes, layer):
         self.operator = operator
-        self.inputs: list[Value | None] = list(inputs)
+        self.inputs: list[Any] = list(inputs)  # Values, or None for an absent one
         self.outputs: list[Value] = []
         self.attributes: dict[str, Any] = attributes
         self.layer: str = layer
@@ -146,6 +146,7 @@ class Graph:
     ----------
     nodes : forward nodes, then (after autodiff) backward nodes
     forward_count : how many of them are forward nodes
+    constant_count : how many of these, from the first, depend on no input (constants.py)
     inputs, outputs : Values
     gradients : parameter or input Value -> Value of its gradient, after autodiff
     metrics : name -> Value of shape (4,) that a loss operator fills
@@ -156,6 +157,7 @@ class Graph:
         self.layer_names = layer_names or {}
         self.nodes: list[Node] = []
         self.forward_count = 0
+        self.constant_count = 0
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.gradients: dict[Value, Value] = {}

@@ -35,9 +35,7 @@ def is_image(value: Value | None) -> bool:
     return value is not None and value.batched and len(value.shape) == 3
 
 
-def arrange(
-    graph: Graph, operator: Operator, inputs: Iterable[Value | None]
-) -> list[Value | None]:
+def arrange(graph: Graph, operator: Operator, inputs: Iterable[Value | None]) -> list[Value | None]:
     """The inputs in the layout that an operator asks for, with conversions recorded."""
     inputs = list(inputs)
     images = [value for value in inputs if is_image(value)]

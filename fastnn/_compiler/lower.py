@@ -134,12 +134,29 @@ def lower(
         keep_alive,
     )
     nodes = [node for node, _ in calls]
+    keep_constants(program, graph, nodes)
     for node in nodes:
         least = node.operator.least_batch(node)
         if least > 1:
             program.require_batch(least, f"layer {node.layer!r} ({node.operator.name}) in training")
     is_random = any(node.operator.name in RANDOM for node in nodes)
     return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace, is_random)
+
+
+def keep_constants(program: Program, graph: Graph, nodes: list[Node]) -> None:
+    """Tells the program what it runs once, and of what values that is made."""
+    constant = set(graph.nodes[: graph.constant_count])
+    read = {v for node in constant for v in node.inputs if v is not None and v.source is not None}
+    sources = [value.source for value in graph.sources() if value in read]
+    program.keep_constants(
+        sum(node in constant for node in nodes),
+        [
+            (source.storage, source.own_views())
+            for source in sources
+            if not isinstance(source, Buffer)
+        ],
+        [source.array for source in sources if isinstance(source, Buffer)],
+    )
 
 
 def segments(graph: Graph, nodes: list[Node]) -> tuple[int, int, int]:

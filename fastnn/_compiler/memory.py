@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from fastnn._compiler.graph import Graph, Node, Value
 
 ALIGNMENT = 64
-# A load that follows a store waits for it if the lower twelve bits of their addresses agree. Two large
-# arrays a few bytes off a multiple of 4,096 would meet so at every vector; from the same place within
-# a page, a store only meets loads that came before it.
+# A load that follows a store waits for it if the lower twelve bits of their addresses agree. Two
+# large arrays a few bytes off a multiple of 4,096 would meet so at every vector; from the same
+# place within a page, a store only meets loads that came before it.
 PAGE = 4096
 LARGE = 32768
 # What a kernel may read, and never use, beyond the end of a value.
@@ -132,6 +132,8 @@ def measure(
     """Sets when each group is alive and how much memory it takes."""
     end = len(graph.nodes)
     results = {*graph.outputs, *graph.gradients.values(), *graph.metrics.values()}
+    # What is computed once is read at every run.
+    results.update(value for node in graph.nodes[: graph.constant_count] for value in node.outputs)
     times: dict[int, list[int]] = {}
     for index, node in enumerate(graph.nodes):
         for value in values_of(node):

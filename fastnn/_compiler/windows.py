@@ -34,6 +34,22 @@ class Windows:
         """How many outputs there are."""
         return len(self.taps)
 
+    def covers(self) -> list[list[tuple[int, int]]]:
+        """For each input position, the (output, number) of the taps that lie on it."""
+        covers: list[list[tuple[int, int]]] = [[] for _ in range(self.length)]
+        for output, taps in enumerate(self.taps):
+            for number, position in taps:
+                covers[position].append((output, number))
+        return covers
+
+    def most_covers(self) -> int:
+        """The most windows that share a position."""
+        return max(len(cover) for cover in self.covers())
+
+    def least_covers(self) -> int:
+        """The fewest."""
+        return min(len(cover) for cover in self.covers())
+
     def sizes(self) -> list[int]:
         """What the kernels are told besides the tables.
 
@@ -47,16 +63,15 @@ class Windows:
 
     def tables(self) -> np.ndarray:
         """A row for each output, then one for each input position; int64."""
-        windows = [
-            (taps[0][1], len(taps), taps[0][0], divisor) if taps else (0, 0, 0, divisor)
-            for taps, divisor in zip(self.taps, self.divisors, strict=True)
-        ]
-        covers: list[list[tuple[int, int]]] = [[] for _ in range(self.length)]
-        for output, taps in enumerate(self.taps):
-            for number, position in taps:
-                covers[position].append((output, number))
+        windows, end = [], 0
+        for taps, divisor in zip(self.taps, self.divisors, strict=True):
+            # A window with no tap on the input lies behind the one before it.
+            number, first = taps[0] if taps else (0, end)
+            windows.append((first, len(taps), number, divisor))
+            end = taps[-1][1] + 1 if taps else end
         inputs = [
-            (cover[0][0], len(cover), cover[0][1], 0) if cover else (0, 0, 0, 0) for cover in covers
+            (cover[0][0], len(cover), cover[0][1], 0) if cover else (0, 0, 0, 0)
+            for cover in self.covers()
         ]
         return np.array([*windows, *inputs], np.int64)
 

@@ -7,7 +7,7 @@ import importlib
 import os
 from typing import Any
 
-from fastnn._core import cpu
+import fastnn._core.cpu as cpu
 
 X86_LEVELS = ("v2", "v3", "v4")
 

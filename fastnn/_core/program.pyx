@@ -13,16 +13,31 @@ import numpy as np
 cimport numpy as cnp
 from cython.parallel cimport prange
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from fastnn._core.step cimport MAX_DATA, MAX_SCALARS, MAX_SIZES, Kernel, Step
-from fastnn._core.threads cimport team_size
+from fastnn._core.threads cimport fork_count, team_size
 
 cnp.import_array()
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject* thing)
+
+cdef extern from "pythread.h":
+    ctypedef void* PyThread_type_lock
+    PyThread_type_lock PyThread_allocate_lock()
+    void PyThread_free_lock(PyThread_type_lock lock)
+    int PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds,
+                                    int interruptible) nogil
+    void PyThread_release_lock(PyThread_type_lock lock)
+    unsigned long PyThread_get_thread_ident()
+    enum:
+        PY_LOCK_ACQUIRED
 
 cdef extern from "time.h" nogil:
     ctypedef long time_t
@@ -47,6 +62,8 @@ cdef enum:
     MAX_INPUTS = 8
     # How long `epoch` computes before it looks at signals and progress.
     ATTENTION_NANOSECONDS = 30_000_000
+    # How long a thread waits for another's run before it looks at signals.
+    WAIT_MICROSECONDS = 50_000
 
 # Where a step finds an operand: (kind, value).
 ABSENT, ARENA, ADDRESS, EXTERNAL = range(4)
@@ -69,6 +86,16 @@ def aligned_zeros(Py_ssize_t count, dtype):
     array = aligned_empty(count, dtype)
     array[:] = 0
     return array
+
+
+# Counts what may have changed parameters: updates, and views of them that were handed out.
+cdef uint64_t value_changes = 0
+
+
+def note_value_change():
+    """Tells programs that a parameter's values may change: what they keep of it is stale."""
+    global value_changes
+    value_changes += 1
 
 
 cdef struct Scaled:
@@ -172,7 +199,8 @@ cdef class External:
         if kind not in ("biu" if wanted == "i" else "biuf"):
             expected = "integers" if wanted == "i" else "real numbers"
             raise TypeError(f"{self.name}: got dtype {array.dtype}, expected {expected}")
-        return np.ascontiguousarray(array, self.dtype)
+        # Not ascontiguousarray, which leaves elements at addresses that are no multiple of their size.
+        return np.require(array, self.dtype, ["C_CONTIGUOUS", "ALIGNED"])
 
     def refuse_shape(self, array):
         axes = (["batch"] if self.batched else []) + [str(n) for n in self.shape]
@@ -226,9 +254,20 @@ cdef class Program:
     cdef object arena, workspace, keep_alive
     cdef Py_ssize_t least_batch
     cdef str least_batch_reason
+    # The first `constant_count` steps run only when parameters or buffers may have changed: another
+    # count of changes, views of parameters in other hands, or buffers with other contents.
+    cdef Py_ssize_t constant_count
+    cdef bint has_constants
+    cdef uint64_t seen_changes
+    cdef list owners              # (view that keeps the owner alive, references that are ours)
+    cdef list buffers             # (array, copy)
     cdef void* loss
     cdef void* statistics
     cdef bint is_double
+    # A program works in one arena, so that threads take turns.
+    cdef PyThread_type_lock lock
+    cdef unsigned long owner
+    cdef int forks
 
     def __cinit__(self, steps, segments, externals, arena, workspace, Py_ssize_t capacity,
                   int threads, keep_alive):
@@ -244,6 +283,7 @@ cdef class Program:
         for step in steps:
             bindings += sum(kind == EXTERNAL for kind, _ in step.data)
         self.binding_count = 0
+        self.make_lock()
         self.steps = <Step*>calloc(self.step_count + 1, sizeof(Step))
         self.plans = <StepPlan*>calloc(self.step_count + 1, sizeof(StepPlan))
         self.bindings = <Binding*>calloc(bindings + 1, sizeof(Binding))
@@ -256,6 +296,35 @@ cdef class Program:
         free(self.steps)
         free(self.plans)
         free(self.bindings)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    cdef int make_lock(self) except -1:
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError("no memory for the lock of a program")
+        self.owner, self.forks = 0, fork_count()
+        return 0
+
+    cdef int acquire(self) except -1:
+        """Takes the program for this thread; waits, with Ctrl-C working, while another runs it."""
+        cdef int state
+        if self.forks != fork_count():
+            self.make_lock()  # whoever held it stayed behind in the parent process
+        state = PyThread_acquire_lock_timed(self.lock, 0, 0)
+        while state != PY_LOCK_ACQUIRED:
+            if self.owner == PyThread_get_thread_ident():
+                raise RuntimeError("a callback called the step or module that is just running")
+            with nogil:
+                state = PyThread_acquire_lock_timed(self.lock, WAIT_MICROSECONDS, 1)
+            if state != PY_LOCK_ACQUIRED:
+                PyErr_CheckSignals()
+        self.owner = PyThread_get_thread_ident()
+        return 0
+
+    cdef void release(self) noexcept:
+        self.owner = 0
+        PyThread_release_lock(self.lock)
 
     cdef int set_step(self, Py_ssize_t index, object lowered) except -1:
         cdef Step* step = &self.steps[index]
@@ -341,9 +410,49 @@ cdef class Program:
         return 0
 
     cdef void run(self, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+        global value_changes
         cdef Py_ssize_t i
+        value_changes += end > self.update_start
         for i in range(begin, end):
             self.steps[i].run(&self.steps[i])
+
+    def keep_constants(self, Py_ssize_t count, owners, buffers):
+        """Makes the first `count` steps run once, until something changes that they read.
+
+        Parameters
+        ----------
+        owners : pairs of an array and how many views of the memory behind it are fastnn's own
+        buffers : arrays that are compared with what they were
+        """
+        self.constant_count = count
+        self.owners = list(owners)
+        self.buffers = [(array, np.empty_like(array)) for array in buffers]
+        self.has_constants = False
+
+    cdef bint constants_are_stale(self) except -1:
+        cdef cnp.ndarray view, array, copy
+        cdef Py_ssize_t expected
+        if not self.has_constants or self.seen_changes != value_changes:
+            return True
+        for view, expected in self.owners:
+            if Py_REFCNT(<PyObject*>cnp.PyArray_BASE(view)) > expected:
+                return True
+        for array, copy in self.buffers:
+            if memcmp(cnp.PyArray_DATA(array), cnp.PyArray_DATA(copy), cnp.PyArray_NBYTES(array)):
+                return True
+        return False
+
+    cdef int refresh_constants(self) except -1:
+        """Runs the steps that depend on no input, where they are stale."""
+        if self.constant_count == 0 or not self.constants_are_stale():
+            return 0
+        self.seen_changes = value_changes
+        for array, copy in self.buffers:
+            copy[...] = array
+        with nogil:
+            self.run(0, self.constant_count)
+        self.has_constants = True
+        return 0
 
     cdef void advance_random_key(self) noexcept nogil:
         """A fresh key for dropout: SplitMix64 (Steele et al. 2014) of the seed and the run."""
@@ -361,21 +470,31 @@ cdef class Program:
     def load(self, Py_ssize_t first, *values):
         """Binds arrays to the externals `first`, `first + 1`, ...; external 0 sets the batch."""
         cdef Py_ssize_t i
-        for i, value in enumerate(values):
-            self.bind(first + i, value, first + i == 0)
+        self.acquire()
+        try:
+            for i, value in enumerate(values):
+                self.bind(first + i, value, first + i == 0)
+        finally:
+            self.release()
+
+    cdef int run_locked(self, Py_ssize_t begin, Py_ssize_t end) except -1:
+        """Steps as the only thread in this program, without the interpreter."""
+        self.acquire()
+        with nogil:
+            if begin == 0:
+                self.advance_random_key()
+            self.run(begin, end)
+        self.release()
+        return 0
 
     def forward(self):
-        with nogil:
-            self.advance_random_key()
-            self.run(0, self.backward_start)
+        self.run_locked(0, self.backward_start)
 
     def backward(self):
-        with nogil:
-            self.run(self.backward_start, self.update_start)
+        self.run_locked(self.backward_start, self.update_start)
 
     def update(self):
-        with nogil:
-            self.run(self.update_start, self.step_count)
+        self.run_locked(self.update_start, self.step_count)
 
     def infer(self, *inputs):
         """Binds the inputs, runs the forward steps and returns the results in new arrays."""
@@ -383,18 +502,25 @@ cdef class Program:
         cdef External external
         cdef cnp.npy_intp shape[32]
         cdef list results = []
-        for i in range(count):
-            self.bind(i, inputs[i], i == 0)
-        for i in range(count, len(self.externals)):
-            external = <External>self.externals[i]
-            shape[0] = self.batch
-            for j in range(len(external.shape)):
-                shape[j + external.batched] = external.shape[j]
-            result = cnp.PyArray_EMPTY(<int>len(external.shape) + external.batched, shape,
-                                       external.type_number, False)
-            self.point(i, cnp.PyArray_DATA(<cnp.ndarray>result))
-            results.append(result)
-        self.forward()
+        self.acquire()
+        try:
+            for i in range(count):
+                self.bind(i, inputs[i], i == 0)
+            for i in range(count, len(self.externals)):
+                external = <External>self.externals[i]
+                shape[0] = self.batch
+                for j in range(len(external.shape)):
+                    shape[j + external.batched] = external.shape[j]
+                result = cnp.PyArray_EMPTY(<int>len(external.shape) + external.batched, shape,
+                                           external.type_number, False)
+                self.point(i, cnp.PyArray_DATA(<cnp.ndarray>result))
+                results.append(result)
+            self.refresh_constants()
+            with nogil:
+                self.advance_random_key()
+                self.run(self.constant_count, self.backward_start)
+        finally:
+            self.release()
         return results
 
     def require_batch(self, Py_ssize_t least, str reason):
@@ -413,12 +539,16 @@ cdef class Program:
     def train_step(self, *inputs):
         """Binds the inputs, runs every step and returns the loss."""
         cdef Py_ssize_t i
-        for i in range(len(inputs)):
-            self.bind(i, inputs[i], i == 0)
-        with nogil:
-            self.advance_random_key()
-            self.run(0, self.step_count)
-        return self.read(self.loss, 0)
+        self.acquire()
+        try:
+            for i in range(len(inputs)):
+                self.bind(i, inputs[i], i == 0)
+            with nogil:
+                self.advance_random_key()
+                self.run(0, self.step_count)
+            return self.read(self.loss, 0)
+        finally:
+            self.release()
 
     def read_loss(self):
         """The loss of the last forward run."""
@@ -461,6 +591,14 @@ cdef class Program:
         not `finite` if the loss of the batch after those was not a finite number; nothing was
         updated with it.
         """
+        self.acquire()
+        try:
+            return self.run_epoch(arrays, indices, batch_size, train, callback, snapshot)
+        finally:
+            self.release()
+
+    cdef tuple run_epoch(self, arrays, indices, Py_ssize_t batch_size, bint train, callback,
+                         snapshot):
         cdef Py_ssize_t i, examples = 0, batches = 0, first = 0, count, inputs = len(arrays)
         cdef Py_ssize_t total, rows
         cdef const int64_t* order = NULL
@@ -490,9 +628,12 @@ cdef class Program:
                                  f"{rows} as in {(<External>bound[0]).name}")
         total = rows
         if indices is not None:
-            index_array = np.array(indices, np.int64, order="C")
-            if index_array.ndim != 1:
-                raise ValueError(f"indices: got shape {indices.shape}, expected (examples,)")
+            given = np.asarray(indices)
+            if given.dtype.kind not in "iu":
+                raise TypeError(f"indices: got dtype {given.dtype}, expected integers")
+            if given.ndim != 1:
+                raise ValueError(f"indices: got shape {given.shape}, expected (examples,)")
+            index_array = np.array(given, np.int64, order="C")
             total = len(index_array)
             if total and not (0 <= index_array.min() and index_array.max() < rows):
                 raise ValueError(f"indices: got values from {index_array.min()} to "

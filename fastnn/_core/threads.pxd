@@ -1,1 +1,2 @@
 cdef int team_size()
+cdef int fork_count() noexcept

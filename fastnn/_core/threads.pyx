@@ -18,23 +18,28 @@ cdef extern from "pthread.h" nogil:
                        void (*child)() noexcept)
 
 cdef int process_threads = 1
-cdef bint forked = False
+# How many forks lie between the process that imported this and the present one.
+cdef int forks = 0
 cdef str LIMIT_KEY = "fastnn.threads"
 
 
 cdef void remember_fork() noexcept nogil:
-    global forked
-    forked = True
+    global forks
+    forks += 1
 
 
 cdef int team_size():
     cdef PyObject* state = PyThreadState_GetDict()
     cdef PyObject* limit = NULL
-    if forked:
+    if forks:
         return 1
     if state != NULL:
         limit = PyDict_GetItem(<object>state, LIMIT_KEY)
     return process_threads if limit == NULL else <int><object>limit
+
+
+cdef int fork_count() noexcept:
+    return forks
 
 
 def available_processors():

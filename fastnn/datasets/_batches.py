@@ -87,7 +87,9 @@ def batches(
     >>> next(datasets.batches(y, batch_size=4, shuffle=False))
     array([0, 1, 2, 3])
     """
-    X, y = _samples("batches", X, y)
+    X = _samples("batches", X, "X")
+    if y is not None:
+        y = _samples("batches", y, "y", X)
     try:
         size = operator.index(batch_size)
     except TypeError:
@@ -148,7 +150,8 @@ def train_test_split(
     >>> X_train.shape, X_test.shape
     ((1438, 64), (359, 64))
     """
-    X, y = _samples("train_test_split", X, y)
+    X = _samples("train_test_split", X, "X")
+    y = _samples("train_test_split", y, "y", X)
     tested = _tested_count(test_size, len(X))
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(X))
@@ -202,23 +205,22 @@ def _tested_count(test_size: float | int, total: int) -> int:
 
 
 def _samples(
-    function: str, X: ArrayLike, y: ArrayLike | None
-) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    X = np.asarray(X)
-    y = None if y is None else np.asarray(y)
-    for name, array in (("X", X), ("y", y)):
-        if array is not None and array.ndim == 0:
-            raise ValueError(
-                f"{function}: expected {name} with samples along its first axis, got a single "
-                f"value of dtype {array.dtype}"
-            )
-    if y is not None and len(X) != len(y):
+    function: str, data: ArrayLike, name: str, beside: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """The data as an array of samples, as many as there are in `beside`."""
+    array = np.asarray(data)
+    if array.ndim == 0:
         raise ValueError(
-            f"{function}: expected as many samples in X as in y, got {len(X)} (shape {X.shape}) "
-            f"and {len(y)} (shape {y.shape})"
+            f"{function}: expected {name} with samples along its first axis, got a single "
+            f"value of dtype {array.dtype}"
         )
-    if X.size == 0:
+    if beside is not None and len(array) != len(beside):
         raise ValueError(
-            f"{function}: expected samples that are not empty, got X of shape {X.shape}"
+            f"{function}: expected as many samples in X as in y, got {len(beside)} (shape "
+            f"{beside.shape}) and {len(array)} (shape {array.shape})"
         )
-    return X, y
+    if beside is None and array.size == 0:
+        raise ValueError(
+            f"{function}: expected samples that are not empty, got {name} of shape {array.shape}"
+        )
+    return array

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from gzip import GzipFile
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             ) from error
 
 
-def _parse(stream: IO[bytes], path: str | os.PathLike[str]) -> NDArray[Any]:
+def _parse(stream: IO[bytes] | GzipFile, path: str | os.PathLike[str]) -> NDArray[Any]:
     magic = bytes(_read(stream, 4))
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
         raise ValueError(
@@ -107,7 +108,7 @@ def _parse(stream: IO[bytes], path: str | os.PathLike[str]) -> NDArray[Any]:
     return array.astype(dtype.newbyteorder("="), copy=not dtype.isnative)
 
 
-def _read(stream: IO[bytes], size: int) -> bytearray:
+def _read(stream: IO[bytes] | GzipFile, size: int) -> bytearray:
     # A single large read would take the memory before knowing whether the bytes are there.
     content = bytearray()
     while len(content) < size:

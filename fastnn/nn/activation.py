@@ -29,6 +29,11 @@ class Tanh(Module):
 class ReLU(Module):
     """``max(x, 0)``
 
+    Parameters
+    ----------
+    inplace : bool, default=False
+        Without effect, for PyTorch's sake: memory is shared wherever it can be.
+
     Examples
     --------
     >>> import numpy as np
@@ -36,6 +41,9 @@ class ReLU(Module):
     >>> nn.ReLU()(np.array([[-1.0, 2.0]]))
     array([[0., 2.]])
     """
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
 
     def forward(self, x: Any) -> Any:
         return functional.relu(x)
@@ -47,9 +55,18 @@ class LeakyReLU(Module):
     Parameters
     ----------
     negative_slope : float, default=0.01
+    inplace : bool, default=False
+        Without effect, as for `ReLU`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.LeakyReLU(0.1)(np.array([[-1.0, 2.0]]))
+    array([[-0.1,  2. ]])
     """
 
-    def __init__(self, negative_slope: float = 0.01):
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
         super().__init__()
         self.negative_slope = float(negative_slope)
 
@@ -114,14 +131,33 @@ class Softmax(Module):
     """``exp(x) / sum(exp(x))`` over the last axis.
 
     A network that is trained with `CrossEntropyLoss` has none: the loss applies it itself.
+
+    Parameters
+    ----------
+    dim : int, default=-1
+        Must be the last axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.Softmax(dim=1)(np.zeros((1, 4)))
+    array([[0.25, 0.25, 0.25, 0.25]])
     """
 
-    def forward(self, x: Any) -> Any:
-        return functional.softmax(x)
-
-
-class LogSoftmax(Module):
-    """``x - log(sum(exp(x)))`` over the last axis."""
+    def __init__(self, dim: int = -1):
+        super().__init__()
+        self.dim = int(dim)
 
     def forward(self, x: Any) -> Any:
-        return functional.log_softmax(x)
+        return functional.softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """``x - log(sum(exp(x)))`` over the last axis; parameters as `Softmax`."""
+
+    def forward(self, x: Any) -> Any:
+        return functional.log_softmax(x, self.dim)

@@ -63,9 +63,7 @@ class Conv2d(Module):
         algorithm: str = "auto",
     ):
         super().__init__()
-        check_features(
-            "Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups
-        )
+        check_features("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"Conv2d: got {in_channels} and {out_channels} channels, expected multiples of "

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
 
 class ProgramCache:
-    """Inference programs of one module by input shapes, and the state in which they hold."""
+    """Programs of one module by input shapes, and the state in which they hold.
+
+    Those of training and of inference are kept side by side: a validation between two epochs costs
+    no compilation.
+    """
 
     def __init__(self) -> None:
+        self.by_modes: dict[Hashable, dict[Hashable, CompiledFunction]] = {}
         self.programs: dict[Hashable, CompiledFunction] = {}
         self.state: Hashable = None
         self.structure_version = self.layout_version = -1
@@ -36,6 +41,8 @@ class ProgramCache:
             key = inputs[0].shape[1:], inputs[0].dtype.char
         else:
             arrays = [as_array(leaf) for leaf in flatten_structure(list(inputs))]
+            if not arrays:
+                raise TypeError(f"{type(module).__name__}: got no input, expected an array")
             key = tuple([(array.shape[1:], array.dtype.char) for array in arrays])
         if (
             self.structure_version != StructureVersion.count
@@ -57,16 +64,24 @@ class ProgramCache:
         self.structure_version, self.layout_version = StructureVersion.count, LayoutVersion.count
         state = state_of(module)
         if state != self.state:
-            self.programs.clear()
+            self.by_modes.clear()
             self.state = state
+        self.programs = self.by_modes.setdefault(modes_of(module), {})
+
+
+def modes_of(module: Module) -> Hashable:
+    """Which parts of a module are in training and which in inference mode."""
+    return tuple([part.training for part in module.modules()])
 
 
 def state_of(module: Module) -> Hashable:
-    """Everything about a module that a program of it depends on, but its parameters' values."""
+    """What a program of a module depends on, but its modes and its parameters' values."""
     state: list[Hashable] = []
     for name, part in module.named_modules():
         state.append((name, type(part), id(part)))
         for key, value in vars(part).items():
+            if key == "training":
+                continue
             if isinstance(value, (bool, int, float, str, type(None))):
                 state.append((key, value))
             elif isinstance(value, tuple):
@@ -83,15 +98,24 @@ def state_of(module: Module) -> Hashable:
 def as_array(value: Any) -> NDArray:
     """An input as an array with a batch axis."""
     array = np.asarray(value)
-    if array.ndim == 0:
-        raise ValueError("input: got a number, expected an array whose first axis is the batch")
+    require_batch(array)
     return array
+
+
+def require_batch(array: NDArray) -> None:
+    """ValueError for a single number, as in a list of numbers that was meant for an array."""
+    if array.ndim == 0:
+        raise ValueError(
+            "input: got a number, expected an array whose first axis is the batch (lists and "
+            "tuples stand for several inputs: make one of numbers an array by np.array)"
+        )
 
 
 def input_spec(array: NDArray, dtype: np.dtype) -> Spec:
     """What an input array is to the compiler: labels are whole numbers of shape (batch,)."""
-    if array.ndim == 0:
-        raise ValueError("input: got a number, expected an array whose first axis is the batch")
+    require_batch(array)
+    if 0 in array.shape[1:]:
+        raise ValueError(f"input: got shape {array.shape}, expected examples that are not empty")
     return Spec(array.shape[1:], dtype.name)
 
 

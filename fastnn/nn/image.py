@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn.nn import functional
-from fastnn.nn.functional.image import frame_of, pair
+from fastnn.nn.functional.image import check_response_size, frame_of, pair
 from fastnn.nn.module import Module
 from fastnn.nn.structure import Dropout
 
@@ -100,6 +100,7 @@ class LocalResponseNorm(Module):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
         super().__init__()
+        check_response_size(size)
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Any) -> Any:

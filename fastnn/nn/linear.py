@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._checks import whole
 from fastnn.nn import functional, init
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
@@ -15,8 +16,7 @@ from fastnn.nn.parameter import Parameter
 def check_features(layer: str, **sizes: int) -> None:
     """Sizes must be whole numbers of 1 or more."""
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{layer}: got {name}={size!r}, expected a whole number of 1 or more")
+        whole(name, size, 1, where=f"{layer}: ")
 
 
 class Linear(Module):

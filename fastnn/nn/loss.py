@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.nn import functional
+from fastnn.nn.functional.loss import check_reduction
 from fastnn.nn.module import Module
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Loss(Module):
     def __init__(self, weight: ArrayLike | None = None, reduction: str = "mean"):
         super().__init__()
         self.weight = None if weight is None else np.array(weight, np.float64)
-        self.reduction = functional.check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
     def extra_repr(self) -> str:
         return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -84,15 +85,38 @@ class Module:
             raise AttributeError(
                 f"{type(self).__name__}.{name} is set before super().__init__() was called"
             )
+        present = self.__dict__.get(name)
+        if isinstance(present, Parameter) and not isinstance(value, (Parameter, type(None))):
+            raise TypeError(
+                f"{type(self).__name__}.{name}: got {type(value).__name__}, expected a Parameter "
+                f"or None; write values to {name}.data"
+            )
         StructureVersion.count += 1
         if name in self.__dict__.get("_buffers", ()):
-            value = self._buffers[name] = np.asarray(value, order="C")
+            value = self._as_buffer(name, value)
         object.__setattr__(self, name, value)
 
+    def __delattr__(self, name: str) -> None:
+        StructureVersion.count += 1
+        self._buffers.pop(name, None)
+        object.__delattr__(self, name)
+
+    def _as_buffer(self, name: str, values: Any) -> NDArray | None:
+        """What is assigned to a buffer, in the precision of what was there."""
+        if values is None:
+            del self._buffers[name]
+            return None
+        self._buffers[name] = np.array(values, self._buffers[name].dtype, order="C")
+        return self._buffers[name]
+
     def register_buffer(self, name: str, values: NDArray) -> None:
-        """Keeps an array that is part of the state but not trained, such as a running mean."""
-        self._buffers[name] = values
-        setattr(self, name, values)
+        """Keeps an array that is part of the state but not trained, such as a running mean.
+
+        Assigning to the attribute keeps the precision; None ends its being a buffer.
+        """
+        self._buffers[name] = np.array(values, order="C")
+        StructureVersion.count += 1
+        object.__setattr__(self, name, self._buffers[name])
 
     # -- what is inside -------------------------------------------------------------------------
 
@@ -143,12 +167,30 @@ class Module:
             for name, array in module._buffers.items():
                 yield f"{prefix}.{name}" if prefix else name, array
 
+    def buffers(self) -> Iterator[NDArray]:
+        """Arrays that are state but not trained."""
+        return (array for _, array in self.named_buffers())
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Sets an attribute by name, for names that are no identifiers such as "0"."""
+        setattr(self, name, module)
+
     @property
     def dtype(self) -> np.dtype:
         """Precision of the parameters; float32 where there are none."""
         for parameter in self.parameters():
             return parameter.dtype
         return np.dtype(np.float32)
+
+    def zero_grad(self) -> None:
+        """Fills the gradients with zeros.
+
+        There is no need to before a step: `TrainingStep.backward` and `fastnn.vjp` write gradients
+        anew and never add to them.
+        """
+        for parameter in self.parameters():
+            if parameter.gradient is not None:
+                parameter.gradient[...] = 0
 
     # -- modes ----------------------------------------------------------------------------------
 
@@ -163,9 +205,20 @@ class Module:
         """Sets inference mode: no dropout, running averages in batch normalization."""
         return self.train(False)
 
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[Self]:
+        """Inference mode for a ``with`` block; afterwards each module is as it was."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            yield self
+        finally:
+            for module, mode in modes:
+                if module.training != mode:
+                    module.training = mode
+
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Sets whether the parameters inside are trained; returns the module."""
-        StructureVersion.count += 1
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
@@ -198,15 +251,17 @@ class Module:
 
     def state_dict(self) -> OrderedDict[str, NDArray]:
         """Copies of all parameters and buffers, under PyTorch's keys and in its shapes."""
-        state: OrderedDict[str, NDArray] = OrderedDict()
-        for prefix, module in self.named_modules():
-            for name, value in [*vars(module).items()]:
-                key = f"{prefix}.{name}" if prefix else name
-                if isinstance(value, Parameter):
-                    state[key] = np.array(value.data, order="C")
-                elif name in module._buffers:
-                    state[key] = np.array(module._buffers[name])
-        return state
+        return OrderedDict((key, np.array(array, order="C")) for key, array in self._state())
+
+    def _state(self, prefix: str = "") -> Iterator[tuple[str, NDArray]]:
+        """Keys and arrays of the state; what is shared comes under each of its names."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value.data
+            elif name in self._buffers:
+                yield prefix + name, value
+        for name, child in self.named_children():
+            yield from child._state(f"{prefix}{name}.")
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike], strict: bool = True) -> None:
         """Copies values from a `state_dict`, of fastnn or of PyTorch (tensors are converted).
@@ -219,19 +274,19 @@ class Module:
 
         Raises
         ------
+        TypeError
+            If it is not a mapping.
         ValueError
             If keys are missing or unexpected (when `strict`), or shapes differ. Nothing is
             changed then.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}.load_state_dict: got {type(state_dict).__name__}, "
+                "expected a mapping of names to arrays"
+            )
         arrays = {key: np.asarray(value) for key, value in state_dict.items()}
-        targets: dict[str, NDArray] = {}
-        for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
-                key = f"{prefix}.{name}" if prefix else name
-                if isinstance(value, Parameter):
-                    targets[key] = value.data
-                elif name in module._buffers:
-                    targets[key] = module._buffers[name]
+        targets = dict(self._state())
         problems = []
         if strict:
             missing = [key for key in targets if key not in arrays]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastnn._core.program import aligned_zeros
+from fastnn._core.program import aligned_zeros, note_value_change
 from fastnn.nn.version import LayoutVersion
 
 if TYPE_CHECKING:
@@ -66,11 +66,20 @@ class Parameter:
         dtype = array.dtype if array.dtype in DTYPES else np.dtype(np.float32)
         self.shape: tuple[int, ...] = array.shape
         self.storage_axes = tuple(storage_axes or range(array.ndim))
-        self.requires_grad = requires_grad
+        self._requires_grad = bool(requires_grad)
         self.buffer: ParameterBuffer | None = None
         self.storage: NDArray = own_memory(self.storage_shape, dtype)
         self.gradient: NDArray | None = None
         self.data = array
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self._requires_grad = bool(requires_grad)
+        LayoutVersion.count += 1  # programs compute other gradients now
 
     @property
     def storage_shape(self) -> tuple[int, ...]:
@@ -92,6 +101,7 @@ class Parameter:
 
     @property
     def data(self) -> NDArray:
+        note_value_change()  # by whoever asked for it
         return self._seen(self.storage)
 
     @data.setter
@@ -110,6 +120,17 @@ class Parameter:
         storage[...] = self.storage
         self.storage, self.gradient = storage, gradient
         LayoutVersion.count += 1
+
+    def own_views(self) -> int:
+        """How many views of the memory behind the storage are fastnn's own.
+
+        A program that keeps something made of the values sees by it whether there are others, by
+        which the values may change.
+        """
+        if self.buffer is None:
+            return 1
+        owner = self.buffer.values.base
+        return 1 + sum(parameter.storage.base is owner for parameter in self.buffer.parameters)
 
     def astype(self, dtype: DTypeLike) -> None:
         """Changes the precision in place."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn.nn import functional
-from fastnn.nn.functional.image import pooling_windows
+from fastnn.nn.functional.image import check_divisor, pooling_windows, size_or_kept
 from fastnn.nn.module import Module
 
 
@@ -98,6 +98,7 @@ class AvgPool2d(Module):
     ):
         super().__init__()
         pooling_windows(kernel_size, stride, padding, 1, ceil_mode)  # raises where wrong
+        check_divisor(divisor_override)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
@@ -138,6 +139,7 @@ class AdaptiveAvgPool2d(Module):
 
     def __init__(self, output_size: Any):
         super().__init__()
+        size_or_kept(output_size)  # raises where wrong
         self.output_size = output_size
 
     def forward(self, x: Any) -> Any:

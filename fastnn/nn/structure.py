@@ -29,10 +29,10 @@ class Sequential(Module):
 
     def __init__(self, *modules: Module | OrderedDict[str, Module]):
         super().__init__()
-        named = ((str(i), module) for i, module in enumerate(modules))
+        named: dict[str, Any] = {str(i): module for i, module in enumerate(modules)}
         if len(modules) == 1 and isinstance(modules[0], dict):
-            named = modules[0].items()
-        for name, module in named:
+            named = modules[0]
+        for name, module in named.items():
             if not isinstance(module, Module):
                 raise TypeError(
                     f"Sequential: got {type(module).__name__} at {name}, expected a Module"
@@ -49,6 +49,13 @@ class Sequential(Module):
 
     def __len__(self) -> int:
         return sum(1 for _ in self.children())
+
+    def append(self, module: Module) -> Sequential:
+        """Adds a module at the end; returns the network."""
+        if not isinstance(module, Module):
+            raise TypeError(f"Sequential: got {type(module).__name__}, expected a Module")
+        setattr(self, str(len(self)), module)
+        return self
 
     def __getitem__(self, index: int | slice) -> Module:
         modules = list(self.children())
@@ -89,14 +96,40 @@ class ModuleList(Module):
 
 
 class Flatten(Module):
-    """(batch, ...) to (batch, product), in PyTorch's order."""
+    """Joins the axes from `start_dim` to `end_dim`, in PyTorch's order.
+
+    Parameters
+    ----------
+    start_dim : int, default=1
+        Counted with the batch, which is axis 0 and stays by itself.
+    end_dim : int, default=-1
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.Flatten()(np.zeros((5, 3, 4, 2))).shape
+    (5, 24)
+    >>> nn.Flatten(2)(np.zeros((5, 3, 4, 2))).shape
+    (5, 3, 8)
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        super().__init__()
+        self.start_dim, self.end_dim = int(start_dim), int(end_dim)
 
     def forward(self, x: Any) -> Any:
-        return functional.flatten(x)
+        return functional.flatten(x, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
 class Identity(Module):
-    """The input itself."""
+    """The input itself; takes any arguments, as PyTorch's."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__()
 
     def forward(self, x: Any) -> Any:
         return x
@@ -109,9 +142,18 @@ class Dropout(Module):
     ----------
     p : float, default=0.5
         Probability of zero, from 0 to 1.
+    inplace : bool, default=False
+        Without effect, for PyTorch's sake: memory is shared wherever it can be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.Dropout(0.5).eval()(np.ones((1, 4)))
+    array([[1., 1., 1., 1.]])
     """
 
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: got p={p}, expected 0 <= p <= 1")

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnn._compiler import compile_function
 from fastnn._compiler.graph import Spec
+from fastnn._compiler.layout import seen_shape
 from fastnn.nn.execution import layer_names
 
 if TYPE_CHECKING:
@@ -82,17 +83,17 @@ class Summary:
 
 def summarize(module: Module, input_shape: tuple[int, ...], batch_size: int) -> Summary:
     """Traces a module for inference and counts."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
+    with module.evaluating():
         dtype = np.dtype(module.dtype).name
         compiled = compile_function(
-            module, [Spec(input_shape, dtype)], ["input"], dtype, batch_size, layer_names(module)
+            module,
+            [Spec(input_shape, dtype)],
+            ["input"],
+            dtype,
+            batch_size,
+            layer_names(module),
+            fold=False,
         )
-    finally:
-        for part, mode in modes:
-            if part.training != mode:
-                part.training = mode
     graph = compiled.lowered.graph
     by_layer: dict[str, list] = {}
     for node in graph.nodes:
@@ -106,7 +107,7 @@ def summarize(module: Module, input_shape: tuple[int, ...], batch_size: int) -> 
             Layer(
                 name,
                 type(part).__name__ if part is not None else "",
-                nodes[-1].outputs[0].shape,
+                seen_shape(nodes[-1].outputs[0]),
                 sum(parameter.size for parameter in own),
                 sum(node.operator.flops(node) for node in nodes),
             )

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph
 from fastnn._core.program import aligned_zeros
-from fastnn.nn.parameter import Parameter, ParameterBuffer, one_buffer
+from fastnn.nn.parameter import LayoutVersion, Parameter, ParameterBuffer, one_buffer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,6 +74,11 @@ class Optimizer:
         options = {**self.defaults, **group, "params": members}
         self.check_options(options)
         self.param_groups.append(options)
+        LayoutVersion.count += 1
+
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """Identities of each group's parameters: what a compiled update depends on."""
+        return tuple(tuple(id(p) for p in group["params"]) for group in self.param_groups)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """ValueError for options outside their range."""
@@ -127,8 +132,16 @@ class Optimizer:
         return []
 
     def record(self, graph: Graph, max_grad_norm: float | None) -> None:
-        """Appends the update to a training graph."""
+        """Appends the update to a training graph.
+
+        Parameters that the loss does not depend on stay as they are (no weight decay either), as
+        those without a gradient do in PyTorch.
+        """
         assert self.buffer is not None
+        reached = {id(value.source) for value in graph.gradients}
+        for parameter in self.buffer.parameters:
+            if parameter.gradient is not None and id(parameter) not in reached:
+                parameter.gradient[...] = 0  # of an earlier program: it must not count in the norm
         factor = None
         if max_grad_norm is not None:
             gradients = flat(graph, self.buffer.gradients)
@@ -136,7 +149,7 @@ class Optimizer:
             factor, norm = graph.record("clip_factor", [squares], max_norm=float(max_grad_norm))
             graph.metrics["grad_norm"] = norm
         for number, group in enumerate(self.param_groups):
-            trained = [p for p in group["params"] if p.requires_grad]
+            trained = [p for p in group["params"] if p.requires_grad and id(p) in reached]
             for start, stop in self.buffer.runs(trained):
                 self.record_run(graph, number, group, slice(start, stop), factor)
         steps = graph.source(Buffer(self.steps_taken), (1,), "int64")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastnn._compiler.graph import Buffer, Graph
+from fastnn._compiler.operators.update import SGD_OPTIONS
 from fastnn.optim.optimizer import Optimizer, flat
 
 
@@ -50,7 +51,7 @@ class SGD(Optimizer):
     0.01
     """
 
-    scalars = ("lr", "momentum", "dampening", "weight_decay")
+    scalars = SGD_OPTIONS
 
     def __init__(
         self,
@@ -86,9 +87,9 @@ class SGD(Optimizer):
         self.defaults["lr"] = lr
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        for name in self.scalars:
+        for name in ("lr", "momentum", "dampening", "weight_decay"):
             value = options[name]
-            if isinstance(value, bool) or not math.isfinite(value):
+            if isinstance(value, (bool, str, type(None))) or not math.isfinite(value):
                 raise ValueError(f"SGD: got {name}={value!r}, expected a finite number")
             if value < 0 and name != "dampening":
                 raise ValueError(f"SGD: got {name}={value}, expected 0 or more")
@@ -100,17 +101,15 @@ class SGD(Optimizer):
 
     def record_run(self, graph: Graph, number: int, group: dict, run: slice, factor: Any) -> None:
         assert self.buffer is not None
-        velocity = self.state["velocity"][run] if group["momentum"] else None
         graph.record(
             "sgd_update",
             [
                 flat(graph, self.buffer.values[run]),
-                None if velocity is None else flat(graph, velocity),
+                flat(graph, self.state["velocity"][run]),
                 flat(graph, self.buffer.gradients[run]),
                 factor,
                 graph.source(Buffer(self.steps_taken), (1,), "int64"),
             ],
             group=number,
-            nesterov=group["nesterov"],
             **{name: group[name] for name in self.scalars},
         )

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from fastnn._checks import whole
+
 if TYPE_CHECKING:
     from fastnn.training.trainer import Trainer
 
@@ -50,9 +52,8 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0):
-        if patience < 1:
-            raise ValueError(f"EarlyStopping: got patience={patience}, expected 1 or more")
-        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.monitor, self.min_delta = monitor, min_delta
+        self.patience = whole("patience", patience, 1, where="EarlyStopping: ")
         self.best, self.waited = math.inf, 0
 
     def on_fit_start(self, trainer: Trainer) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import whole
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -90,21 +92,20 @@ def run_guarded(
     step: TrainingStep, X: Any, y: Any, indices: Any, batch_size: int, callback: Any
 ) -> EpochResult:
     """An epoch that goes back to a good state if the loss stops being finite."""
-    if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
-        raise ValueError(f"got batch_size={batch_size}, expected a whole number of 1 or more")
-    examples = len(X) if hasattr(X, "__len__") else 1
-    arrays = step._prepare(X, y, batch=min(int(batch_size), max(1, examples)))
+    batch_size = whole("batch_size", batch_size, 1)
+    arrays = step._prepare_epoch(X, y, indices, batch_size)
     snapshot = Snapshot(step)
-    program = step._current.lowered.program
+    program = step._lowered.program
     step._phase = "updated"
     batches, examples, loss_sum, correct, counted, finite = program.epoch(
-        arrays, indices, int(batch_size), True, callback, (snapshot.sources, snapshot.copies)
+        arrays, indices, batch_size, True, callback, (snapshot.sources, snapshot.copies)
     )
     if not finite:
         order = np.arange(len(arrays[0])) if indices is None else np.asarray(indices)
         rows = order[batches * batch_size : (batches + 1) * batch_size]
         layer = first_bad_layer(step, X, y, [array[rows] for array in arrays])
         snapshot.restore()
+        assert step.optimizer is not None
         raise TrainingDiverged(batches, step.optimizer.param_groups[0]["lr"], layer)
     return EpochResult(batches, examples, loss_sum / examples, correct, counted)
 

@@ -38,6 +38,7 @@ class Progress:
                 unit_scale=True,
                 file=sys.stderr,
                 dynamic_ncols=True,
+                bar_format="{desc} |{bar}| {rate_fmt}{postfix}",  # short enough for 80 columns
             )
 
     def update(
@@ -46,17 +47,16 @@ class Progress:
         """Shows how far an epoch is."""
         if self.bar is None or not examples:
             return
-        figures = {"loss": f"{loss_sum / examples:.4f}"}
+        row = {"loss": loss_sum / examples}
         if counted:
-            figures["accuracy"] = f"{correct / counted:.4f}"
-        self.bar.set_postfix(figures, refresh=False)
+            row["accuracy"] = correct / counted
+        self.bar.set_postfix_str(told(row), refresh=False)
         self.bar.update(examples - self.bar.n)
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Closes the line with the epoch's figures."""
         if self.bar is not None:
-            shown = {k: f"{v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy"))}
-            self.bar.set_postfix(shown)
+            self.bar.set_postfix_str(told(row))
             self.close()
 
     def close(self) -> None:
@@ -64,3 +64,15 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def told(row: dict[str, float]) -> str:
+    """Loss and accuracy, and those of validation data in parentheses.
+
+    >>> told({"loss": 0.5, "accuracy": 0.9, "lr": 0.1, "val_loss": 0.6, "val_accuracy": 0.8})
+    'loss 0.5000, accuracy 0.9000 (val 0.6000, 0.8000)'
+    """
+    names = [name for name in ("loss", "accuracy") if name in row]
+    text = ", ".join(f"{name} {row[name]:.4f}" for name in names)
+    held_out = [f"{row[f'val_{name}']:.4f}" for name in names if f"val_{name}" in row]
+    return f"{text} (val {', '.join(held_out)})" if held_out else text

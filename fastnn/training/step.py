@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import whole
 from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
+from fastnn._compiler.lower import LoweredGraph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
-from fastnn.nn.execution import as_array, input_spec, layer_names, state_of, working_dtype
+from fastnn.nn.execution import as_array, input_spec, layer_names, modes_of, state_of, working_dtype
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter, ensure_gradients
 from fastnn.nn.version import LayoutVersion, StructureVersion
@@ -82,13 +84,27 @@ class TrainingStep:
             raise ValueError(f"got max_grad_norm={max_grad_norm}, expected a number above 0")
         self.model, self.loss_function, self.optimizer = model, loss, optimizer
         self.max_grad_norm = max_grad_norm
+        self._seed = new_seed()
+        self._forget()
+
+    def _forget(self) -> None:
+        """As if nothing had been compiled yet."""
         self._programs: dict[Hashable, CompiledFunction] = {}
         self._state: Hashable = None
         self._versions = (-1, -1)
+        self._modes: Hashable = None
         self._current: CompiledFunction | None = None
         self._options: list[tuple[Any, ...]] = []
         self._phase = "new"
-        self._seed = new_seed()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled code points into memory; copies and pickles make it again when they need it.
+        kept = ("model", "loss_function", "optimizer", "max_grad_norm", "_seed")
+        return {name: vars(self)[name] for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     # -- compiling ------------------------------------------------------------------------------
 
@@ -104,9 +120,9 @@ class TrainingStep:
         first, last = arrays[0], arrays[-1]
         key: Hashable
         if len(arrays) == 2:
-            key = (first.shape[1:], last.shape[1:], last.dtype.kind)
+            key = (self._modes, first.shape[1:], last.shape[1:], last.dtype.kind)
         else:
-            key = tuple((array.shape[1:], array.dtype.kind) for array in arrays)
+            key = (self._modes, *[(array.shape[1:], array.dtype.kind) for array in arrays])
         compiled = self._programs.get(key)
         batch = batch or (len(first) if first.ndim else 0)
         if compiled is None or batch > compiled.capacity or compiled.is_stale():
@@ -116,6 +132,14 @@ class TrainingStep:
             self._current = compiled
             self._send_options()
         return arrays
+
+    def _prepare_epoch(
+        self, inputs: Any, targets: Any, indices: Any, batch_size: int
+    ) -> list[NDArray]:
+        """As `_prepare`, for batches of all rows, or of those that `indices` names."""
+        first = as_array(flatten_structure(inputs)[0])
+        total = len(first) if indices is None else len(np.atleast_1d(indices))
+        return self._prepare(inputs, targets, batch=min(batch_size, max(1, total)))
 
     def _refresh(self) -> None:
         """Binds the parameters to the optimizer's buffer; forgets programs that no longer hold."""
@@ -127,11 +151,13 @@ class TrainingStep:
         if self.optimizer is not None and parameters:
             self.optimizer.bind(parameters)
         ensure_gradients(p for p in parameters if p.requires_grad)
-        state = (state_of(self.model), state_of(self.loss_function))
+        members = self.optimizer.members() if self.optimizer is not None else ()
+        state = (state_of(self.model), state_of(self.loss_function), members)
         if state != self._state:
             self._programs.clear()
             self._current = None
             self._state = state
+        self._modes = modes_of(self.model)
         self._versions = (StructureVersion.count, LayoutVersion.count)
 
     def _compile(
@@ -161,7 +187,10 @@ class TrainingStep:
         record: Callable[[Graph], None] | None = None
         optimizer = self.optimizer
         if optimizer is not None and optimizer.buffer is not None and not keep_all:
-            record = lambda graph: optimizer.record(graph, self.max_grad_norm)  # noqa: E731
+
+            def record(graph: Graph) -> None:
+                optimizer.record(graph, self.max_grad_norm)
+
         compiled = compile_training(
             loss_of,
             [input_spec(array, dtype) for array in arrays],
@@ -188,7 +217,7 @@ class TrainingStep:
         if self.optimizer is None:
             return []
         return [
-            tuple(group[name] for name in self.optimizer.scalars) + (group.get("nesterov"),)
+            tuple(group[name] for name in self.optimizer.scalars)
             for group in self.optimizer.param_groups
         ]
 
@@ -202,17 +231,11 @@ class TrainingStep:
             return
         for group in self.optimizer.param_groups:
             self.optimizer.check_options(group)
-        recorded = self._options
         self._options = options
-        structural = [(o[1] == 0, o[-1]) for o in options]
-        if recorded and structural != [(o[1] == 0, o[-1]) for o in recorded]:
-            # Whether there is a velocity, and Nesterov, are part of the program.
-            self._programs.clear()
-            StructureVersion.count += 1
         for index, node in enumerate(self._current.lowered.step_nodes):
             group_number = node.attributes.get("group")
             if group_number is not None:
-                for slot, value in enumerate(options[group_number][:-1]):
+                for slot, value in enumerate(options[group_number]):
                     self._current.lowered.program.set_scalar(index, slot, value)
 
     # -- running --------------------------------------------------------------------------------
@@ -222,12 +245,14 @@ class TrainingStep:
         arrays = self._prepare(inputs, targets)
         self._require_optimizer()
         self._phase = "updated"
+        assert self._current is not None
         return self._current.lowered.program.train_step(*arrays)
 
     def forward(self, inputs: ArrayLike, targets: ArrayLike) -> float:
         """Computes the data loss of one batch and returns it."""
+        self._phase = "new"
         arrays = self._prepare(inputs, targets)
-        program = self._current.lowered.program
+        program = self._lowered.program
         program.load(0, *arrays)
         program.forward()
         self._phase = "forward"
@@ -237,7 +262,7 @@ class TrainingStep:
         """Computes the gradients of the batch of the last `forward`, into ``parameter.grad``."""
         if self._phase != "forward":
             raise RuntimeError("backward() was called without a forward(x, y) before it")
-        self._current.lowered.program.backward()
+        self._lowered.program.backward()
         self._phase = "backward"
 
     def update(self) -> None:
@@ -247,7 +272,7 @@ class TrainingStep:
             raise RuntimeError("update() was called without a backward() before it")
         if self._options_changed():
             self._send_options()
-        self._current.lowered.program.update()
+        self._lowered.program.update()
         self._phase = "updated"
 
     def epoch(
@@ -297,9 +322,16 @@ class TrainingStep:
         callback: Callable[..., None] | None = None,
     ) -> tuple:
         """Forward over all examples: (batches, examples, loss sum, correct, counted, finite)."""
-        arrays = self._prepare(X, y, batch=min(batch_size, max(1, len(X))))
+        arrays = self._prepare_epoch(X, y, None, whole("batch_size", batch_size, 1))
         self._phase = "measured"
-        return self._current.lowered.program.epoch(arrays, None, batch_size, False, callback)
+        return self._lowered.program.epoch(arrays, None, batch_size, False, callback)
+
+    @property
+    def _lowered(self) -> LoweredGraph:
+        """The program of the last batch."""
+        if self._current is None:
+            raise RuntimeError("no batch has been run yet")
+        return self._current.lowered
 
     def _require_optimizer(self) -> None:
         if self.optimizer is None:
@@ -310,9 +342,7 @@ class TrainingStep:
     @property
     def data_loss(self) -> float:
         """The loss of the last batch."""
-        if self._current is None:
-            raise RuntimeError("no batch has been run yet")
-        return self._current.lowered.program.read_loss()
+        return self._lowered.program.read_loss()
 
     @property
     def regularization_loss(self) -> float:

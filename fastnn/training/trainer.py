@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._compiler.trace import flatten_structure
+from fastnn._checks import whole
+from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.datasets import train_test_split
+from fastnn.nn import functional
+from fastnn.nn.execution import as_array
+from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, MultiMarginLoss
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.random import generator
@@ -125,6 +130,8 @@ class Trainer:
                 inputs, targets, validation_data, validation_split, rng
             )
         if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise TypeError("validation_data: expected a pair (X, y)")
             validation_data = (
                 convert(validation_data[0], self.model.dtype),
                 convert(validation_data[1], None),
@@ -240,72 +247,84 @@ class Trainer:
         dict
             ``{"loss": ..., "accuracy": ...}``
         """
-        modes = [(module, module.training) for module in self.model.modules()]
         inputs, targets = convert(X, self.model.dtype), convert(y, None)
-        self.model.eval()
-        try:
+        with self.model.evaluating():
             _, examples, loss_sum, correct, counted, finite = self.measuring.measure(
                 inputs, targets, whole("batch_size", batch_size, 1)
             )
-        finally:
-            for module, mode in modes:
-                if module.training != mode:
-                    module.training = mode
         row = {"loss": loss_sum / examples if finite else float("nan")}
         if counted:
             row["accuracy"] = correct / counted
         return row
 
-    def predict_scores(self, X: ArrayLike, batch_size: int = 1024) -> NDArray:
-        """The model's output for each example, in inference mode."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        inputs = np.asarray(X)
-        self.model.eval()
-        try:
-            parts = [
-                self.model(inputs[first : first + batch_size])
-                for first in range(0, max(len(inputs), 1), batch_size)
-            ]
-        finally:
-            for module, mode in modes:
-                if module.training != mode:
-                    module.training = mode
-        return np.concatenate(parts)
+    def predict_scores(self, X: ArrayLike, batch_size: int = 1024) -> Any:
+        """The model's output for each example, in inference mode and by batches.
+
+        Returns
+        -------
+        ndarray, or a structure of them as `forward` returns it
+        """
+        batch_size = whole("batch_size", batch_size, 1)
+        inputs = convert(X, self.model.dtype, copies=False)
+        arrays = flatten_structure(inputs)
+        count = len(as_array(arrays[0]))
+        with self.model.evaluating():
+            parts = []
+            for first in range(0, max(count, 1), batch_size):
+                batch = [array[first : first + batch_size] for array in arrays]
+                parts.append(self.model(rebuild_structure(inputs, batch)))
+        leaves = zip(*(flatten_structure(part) for part in parts), strict=True)
+        return rebuild_structure(parts[0], [np.concatenate(leaf) for leaf in leaves])
 
     def predict_proba(self, X: ArrayLike, batch_size: int = 1024) -> NDArray:
-        """Probabilities of the classes: the softmax of the scores; (examples, classes)."""
-        scores = self.predict_scores(X, batch_size)
-        scores = scores - scores.max(axis=-1, keepdims=True)
-        exponentials = np.exp(scores)
-        return exponentials / exponentials.sum(axis=-1, keepdims=True)
+        """Probabilities (examples, classes): the softmax of the scores.
 
-    def predict(self, X: ArrayLike, batch_size: int = 1024) -> NDArray:
-        """The class with the largest score for each example (the output itself, with one column
-        or a loss without classes).
+        With `BCEWithLogitsLoss` each column has its own: the sigmoid.
+
+        Raises
+        ------
+        TypeError
+            If the loss has no probabilities, or the model several outputs.
+        """
+        if isinstance(self.loss, MSELoss):
+            raise TypeError("predict_proba: MSELoss has no probabilities; see predict")
+        scores = self.predict_scores(X, batch_size)
+        if not isinstance(scores, np.ndarray):
+            raise TypeError("predict_proba: the model has several outputs; see predict_scores")
+        function = functional.sigmoid if self._has_sides() else functional.softmax
+        return function(scores)
+
+    def predict(self, X: ArrayLike, batch_size: int = 1024) -> Any:
+        """What the model says of each example.
+
+        Returns
+        -------
+        ndarray
+            With labels (`CrossEntropyLoss`, `MultiMarginLoss`) the class with the largest score;
+            with `BCEWithLogitsLoss` 0 or 1 by column, 1 for a probability above one half; with any
+            other loss the output itself.
         """
         scores = self.predict_scores(X, batch_size)
-        from fastnn.nn.loss import CrossEntropyLoss, MultiMarginLoss
+        if isinstance(self.loss, (CrossEntropyLoss, MultiMarginLoss)):
+            return scores.argmax(axis=-1)
+        return (scores > 0).astype(np.int64) if self._has_sides() else scores
 
-        has_classes = isinstance(self.loss, (CrossEntropyLoss, MultiMarginLoss))
-        return scores.argmax(axis=-1) if has_classes else scores
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """A whole number of at least `least`."""
-    if isinstance(value, bool) or int(value) != value or value < least:
-        raise ValueError(f"got {name}={value!r}, expected a whole number of {least} or more")
-    return int(value)
+    def _has_sides(self) -> bool:
+        """Whether each column decides between two classes."""
+        return isinstance(self.loss, BCEWithLogitsLoss)
 
 
-def convert(data: Any, dtype: np.dtype | None) -> Any:
-    """Data as arrays, inputs in the model's precision, once for all epochs."""
+def convert(data: Any, dtype: np.dtype | None, copies: bool = True) -> Any:
+    """Data as arrays; with `copies` in the model's precision, once for all epochs."""
     if isinstance(data, (tuple, dict)) or (
         isinstance(data, list) and data and isinstance(data[0], np.ndarray)
     ):
         items = data.items() if isinstance(data, dict) else enumerate(data)
-        converted = {key: convert(item, dtype) for key, item in items}
+        converted = {key: convert(item, dtype, copies) for key, item in items}
         return converted if isinstance(data, dict) else tuple(converted.values())
     array = np.asarray(data)
+    if not copies:
+        return array
     if dtype is None and array.dtype.kind in "iub":
         return np.ascontiguousarray(array, np.int64)
     if array.dtype.kind in "biuf":
@@ -331,5 +350,6 @@ def score_of(row: dict[str, float]) -> float:
     """How good an epoch was: larger is better."""
     for name in ("val_accuracy", "val_loss", "accuracy", "loss"):
         if name in row:
-            return row[name] if name.endswith("accuracy") else -row[name]
+            score = row[name] if name.endswith("accuracy") else -row[name]
+            return -math.inf if math.isnan(score) else score
     return 0.0

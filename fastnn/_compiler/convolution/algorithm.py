@@ -34,12 +34,12 @@ class Algorithm:
 
     name = ""
 
-    def fits(self, geometry: Geometry) -> bool:
-        """Whether it can compute this convolution."""
+    def fits(self, geometry: Geometry, direction: str) -> bool:
+        """Whether it can compute this convolution in a direction."""
         return True
 
     def prepared_elements(self, geometry: Geometry, direction: str) -> int:
-        """Elements of the weights in the form that the kernel of a direction reads; 0: as they are."""
+        """Elements of the weights in the form that a direction's kernel reads; 0: as they are."""
         return 0
 
     def workspace(self, geometry: Geometry, direction: str, itemsize: int) -> Workspace:

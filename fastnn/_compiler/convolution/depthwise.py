@@ -18,7 +18,7 @@ class Depthwise(Algorithm):
 
     name = "depthwise"
 
-    def fits(self, geometry: Geometry) -> bool:
+    def fits(self, geometry: Geometry, direction: str) -> bool:
         return geometry.groups == geometry.channels == geometry.filters
 
     def workspace(self, geometry: Geometry, direction: str, itemsize: int) -> Workspace:

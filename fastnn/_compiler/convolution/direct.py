@@ -15,7 +15,7 @@ from fastnn._compiler.convolution.algorithm import (
 # A band of the padded input, as in fastnn/_core/kernels/patches.pxd.
 BAND_ELEMENTS = 65536
 BAND_PIXELS = 1024
-# Partial gradients of the parameters, as in fastnn/_core/kernels/conv_direct.pyx.
+# Partial gradients of the parameters, as in fastnn/_core/kernels/conv_direct_parameters.pyx.
 PARTS = 16
 PARTIAL_ELEMENTS = 1048576
 # Lanes of the widest vector: what panels are rounded up to at the most.
@@ -33,7 +33,7 @@ class Direct(Algorithm):
 
     name = "direct"
 
-    def fits(self, geometry):
+    def fits(self, geometry, direction):
         """Offsets inside of an image, and inside of the weights, have to fit an int."""
         sizes = (
             elements_of_rows(input_patches(geometry), geometry.channels, geometry.out_image[0]),

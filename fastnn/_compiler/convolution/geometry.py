@@ -59,5 +59,5 @@ class Geometry:
 def output_length(
     length: int, kernel: int, stride: int, before: int, after: int, dilation: int
 ) -> int:
-    """How often a kernel fits: floor((length + padding - dilation (kernel - 1) - 1) / stride) + 1."""
+    """How often a kernel fits: (length + padding - dilation (kernel - 1) - 1) // stride + 1."""
     return (length + before + after - dilation * (kernel - 1) - 1) // stride + 1

@@ -1,4 +1,4 @@
-"""A strided convolution by Winograd's on blocks of pixels (fastnn/_core/kernels/space_to_depth.pxd)."""
+"""Strides: Winograd's convolution on blocks of pixels (fastnn/_core/kernels/space_to_depth.pxd)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SpaceToDepth(Algorithm):
     def __init__(self) -> None:
         self._winograd = Winograd()
 
-    def fits(self, geometry: Geometry) -> bool:
+    def fits(self, geometry: Geometry, direction: str) -> bool:
         (height, width), (stride, stride_width) = geometry.kernel, geometry.stride
         return (
             height == width
@@ -40,7 +40,7 @@ class SpaceToDepth(Algorithm):
             and stride > 1
             and geometry.dilation == (1, 1)
             and geometry.groups == 1
-            and self._winograd.fits(rearranged(geometry))
+            and self._winograd.fits(rearranged(geometry), direction)
         )
 
     def prepared_elements(self, geometry: Geometry, direction: str) -> int:

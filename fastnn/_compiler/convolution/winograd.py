@@ -11,13 +11,15 @@ from fastnn._compiler.convolution.algorithm import (
 )
 from fastnn._compiler.convolution.geometry import Geometry
 
-# Numbers of conv_winograd.pyx.
+# Numbers of winograd_tiling.pxd, conv_winograd.pyx and conv_winograd_gradient.pyx.
+# They are explained there.
 PRODUCTS = 36
 UNIT = 16
 BLOCK_BYTES = 524288
 BLOCK_TILES = 24
 MOST_BLOCK_TILES = 96
 TEAM_TILES = 96
+TEAM_WORTH_BYTES = 4194304
 GRADIENT_BLOCK_BYTES = 8388608
 SUMS_BYTES = 25165824
 MOST_CHUNKS = 8
@@ -40,7 +42,7 @@ class Winograd(Algorithm):
 
     name = "winograd"
 
-    def fits(self, geometry: Geometry) -> bool:
+    def fits(self, geometry: Geometry, direction: str) -> bool:
         return (
             geometry.kernel in ((3, 3), (5, 5))
             and geometry.stride == (1, 1)
@@ -60,15 +62,18 @@ class Winograd(Algorithm):
         wide = max(channels, filters)
         if direction != BACKWARD_PARAMETERS:
             tiles = block_tiles(BLOCK_BYTES, PRODUCTS * wide * itemsize)
+            team = wide + 2 * PRODUCTS * (TEAM_TILES * wide + UNIT)
+            if self.prepared_elements(geometry, direction) * itemsize <= TEAM_WORTH_BYTES:
+                team = 0
             return Workspace(
                 per_thread=itemsize * (wide + (PRODUCTS + 1) * (tiles * wide + UNIT)),
-                shared=itemsize * (wide + 2 * PRODUCTS * (TEAM_TILES * wide + UNIT)),
+                shared=itemsize * team,
             )
         tiles = block_tiles(GRADIENT_BLOCK_BYTES, PRODUCTS * (channels + filters) * itemsize)
         planes = wide + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)
         sums = PRODUCTS * self._weight_plane(geometry.channels, geometry.filters) + filters
         chunks = max(1, min(SUMS_BYTES // (sums * itemsize), MOST_CHUNKS))
-        # The planes of a block are a thread's, or the team's; a thread then may have sums of a task.
+        # The planes of a block are a thread's, or the team's; then a thread may hold a task's sums.
         of_task = PRODUCTS * (TASK_CHANNELS * MOST_PANEL_COLUMNS + UNIT)
         return Workspace(
             per_thread=itemsize * max(planes, of_task),

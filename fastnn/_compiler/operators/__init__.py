@@ -45,7 +45,11 @@ from fastnn._compiler.operators.loss import (
     SquaredError,
     SquaredErrorBackward,
 )
-from fastnn._compiler.operators.normalization import BatchNorm, BatchNormBackward
+from fastnn._compiler.operators.normalization import (
+    BatchNorm,
+    BatchNormBackward,
+    FoldBatchNorm,
+)
 from fastnn._compiler.operators.pooling import (
     AveragePool,
     AveragePoolBackward,
@@ -76,7 +80,7 @@ OPERATORS: dict[str, Operator] = {
         *(Conv2d, Conv2dBackwardInput, Conv2dBackwardParameters, Conv2dWeight),
         *(Activation, ActivationBackward, Softmax, SoftmaxBackward),
         *(PReLU, PReLUBackward, LearnedELU, LearnedELUBackward),
-        *(BatchNorm, BatchNormBackward),
+        *(BatchNorm, BatchNormBackward, FoldBatchNorm),
         *(Dropout, DropoutBackward, Maxout, MaxoutBackward),
         *(Add, Multiply, Scale, Copy, Reshape, Concatenate, Slice, Unslice),
         *(ToChannelsLast, ToPlain, Relabel),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastnn._compiler.graph import Node, Spec, Value
@@ -114,13 +114,7 @@ class Operator:
 
 def same(value: Value, **changes: Any) -> Spec:
     """The spec of a value, perhaps with changes."""
-    spec = {
-        "shape": value.shape,
-        "dtype": value.dtype,
-        "batched": value.batched,
-        "layout": value.layout,
-    }
-    return Spec(**(spec | changes))
+    return replace(Spec(value.shape, value.dtype, value.batched, value.layout), **changes)
 
 
 def shape_of(value: Value | None) -> tuple[int, ...] | None:

@@ -105,6 +105,7 @@ class Conv2dBackwardParameters(Operator):
 
     name = "conv2d_backward_parameters"
     layout = "channels"
+    reads_beyond = (1,)
     direction = BACKWARD_PARAMETERS
 
     def infer(self, node):

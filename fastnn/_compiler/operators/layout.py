@@ -1,4 +1,4 @@
-"""Conversions between images as users see them and channels-last ones (fastnn/_compiler/layout.py)."""
+"""Conversions between plain images and channels-last ones (fastnn/_compiler/layout.py)."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastnn._compiler.activations import KINDS
 from fastnn._compiler.graph import Spec
+from fastnn._compiler.layout import seen_shape
 from fastnn._compiler.operators.base import (
     ELEMENTS_PER_NANOSECOND,
     Call,
@@ -40,7 +41,7 @@ class BatchNorm(Operator):
         for value in parameters[:4]:
             require(
                 value is None or value.shape == (x.columns,),
-                f"got {x.columns} channels (shape {('batch', *x.shape)}), "
+                f"got {x.columns} channels (shape {('batch', *seen_shape(x))}), "
                 f"expected {shape_of(value)}",
             )
         statistic = Spec((x.columns,), x.dtype, batched=False)
@@ -91,6 +92,29 @@ class BatchNorm(Operator):
 
     def flops(self, node):
         return 4 * node.inputs[0].size
+
+
+class FoldBatchNorm(Operator):
+    """weight' = weight * scale, bias' = (bias - mean) * scale + shift, by output channel, with
+    scale = bn_weight / sqrt(var + eps); inputs weight, bias, bn_weight, bn_bias, mean, var, of which
+    bias, bn_weight and bn_bias may be None."""
+
+    name = "fold_batchnorm"
+
+    def infer(self, node):
+        weight, mean = node.inputs[0], node.inputs[4]
+        return [same(weight), same(mean)]
+
+    def lower(self, node):
+        weight, mean = node.inputs[0], node.inputs[4]
+        return [
+            Call(
+                "fold_batchnorm",
+                [*node.outputs, *node.inputs],
+                [weight.size // mean.size, mean.size],
+                [node.attributes["eps"]],
+            )
+        ]
 
 
 class BatchNormBackward(Operator):

@@ -53,14 +53,20 @@ def pool_call(kernel, data, windows, x, y, scalars=()):
         for table in (axis.tables() for axis in windows)
     ]
     rows, columns = windows
-    sizes = [BATCH, x.columns, columns.kernel, *rows.sizes(), *columns.sizes()]
+    overlaps = any(axis.most_covers() > 1 for axis in windows)
+    has_gaps = any(axis.least_covers() < 1 for axis in windows)
+    sizes = [
+        *(BATCH, x.columns, columns.kernel, int(overlaps), int(has_gaps)),
+        *(*rows.sizes(), *columns.sizes()),
+    ]
     taps = sum(len(r) * len(c) for r in rows.taps[:1] for c in columns.taps[:1])
     time = (elements(y) * taps) * (2 / ELEMENTS_PER_NANOSECOND)
     return Call(kernel, [*data, *tables], sizes, list(scalars), time)
 
 
 class MaxPool(Operator):
-    """y = the largest element of each window, by channel; outputs y and the tap that won.
+    """y = the largest element of each window, by channel; outputs y and the tap that won, which the
+    fusing pass takes away where nobody reads it.
 
     Attributes, for both axes: `kernel`, `stride`, `padding`, `dilation`, `ceil_mode`.
     """
@@ -86,9 +92,10 @@ class MaxPool(Operator):
         )
 
     def lower(self, node):
-        (x,), (y, winner) = node.inputs, node.outputs
+        (x,), (y, *winner) = node.inputs, node.outputs
         windows = windows_of(x.shape[:2], node.attributes)
-        return [pool_call("max_pool_forward", [y, winner, x], windows, x, y)]
+        data = [y, winner[0] if winner else None, x]
+        return [pool_call("max_pool_forward", data, windows, x, y)]
 
     def flops(self, node):
         kernel = node.attributes["kernel"]
@@ -96,7 +103,7 @@ class MaxPool(Operator):
 
 
 class MaxPoolBackward(Operator):
-    """dx = dy at the taps that won, summed; inputs dy, winner; attribute `image`: the size of dx."""
+    """dx = dy at the taps that won, summed; inputs dy, winner; attribute `image`: size of dx."""
 
     name = "max_pool_backward"
     layout = "channels"

@@ -122,7 +122,8 @@ class Concatenate(Operator):
         for value in others:
             require(
                 value.shape[:-1] == first.shape[:-1] and len(first.shape) >= 1,
-                f"got {first!r} and {value!r}, expected shapes that differ in the last axis only",
+                f"got {first!r} and {value!r}, expected shapes that differ in the last axis only "
+                "(of images, in the channels)",
             )
         width = sum(value.columns for value in node.inputs)
         return [same(first, shape=(*first.shape[:-1], width))]

@@ -11,6 +11,9 @@ from fastnn._compiler.operators.base import ELEMENTS_PER_NANOSECOND, Call, Opera
 # Partial sums of the gradient's norm: a double for 4,096 elements (kernels/update.pyx).
 NORM_CHUNK = 4096
 
+# The numbers that the kernel takes at each step, in its order.
+SGD_OPTIONS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+
 
 class SGDUpdate(Operator):
     """One step of SGD on a run of the flat buffer; inputs weight, velocity, gradient, clip factor,
@@ -29,8 +32,8 @@ class SGDUpdate(Operator):
             Call(
                 "sgd_update",
                 node.inputs,
-                [elements(weight), int(attributes["nesterov"])],
-                [attributes[name] for name in ("lr", "momentum", "dampening", "weight_decay")],
+                [elements(weight)],
+                [float(attributes[name]) for name in SGD_OPTIONS],
                 elements(weight) * (4 / ELEMENTS_PER_NANOSECOND),
             )
         ]

@@ -10,14 +10,13 @@ a pooling that sums, and its own backward pass is that pooling.
 
 from cython.parallel cimport prange
 
+from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.kernels.pooling cimport (
     BLOCK_VECTORS,
     Cover,
     Pool,
     Window,
-    load_channels,
     pool_of,
-    store_channels,
 )
 from fastnn._core.simd cimport LANES, real, v_set, vreal
 from fastnn._core.step cimport Step, publish
@@ -41,19 +40,19 @@ cdef inline void average_of_window(
     cdef int j
     for j in range(vectors):
         total[j] = v_set(0)
-    for r in range(rows.count):
+    for r in range(rows.count):  # no-cython-lint
         from_tap = from_row
         for j in range(vectors):
             row_total[j] = v_set(0)
-        for s in range(columns.count):
+        for s in range(columns.count):  # no-cython-lint
             for j in range(vectors):
-                row_total[j] += load_channels(from_tap + j * LANES, count)
+                row_total[j] += load_lanes(from_tap + j * LANES, count)
             from_tap = from_tap + channels
         for j in range(vectors):
             total[j] += row_total[j]
         from_row = from_row + row_step
     for j in range(vectors):
-        store_channels(y + j * LANES, total[j] * share, count)
+        store_lanes(y + j * LANES, total[j] * share, count)
 
 
 cdef void forward_row(
@@ -105,9 +104,9 @@ cdef inline void gradient_of_pixel(
             offset = ((rows.output + a) * p.columns.out_length + columns.output + b) * p.channels
             share = share_of(window_rows, window_columns, divisor)
             for j in range(vectors):
-                total[j] += load_channels(dy + offset + j * LANES, count) * share
+                total[j] += load_lanes(dy + offset + j * LANES, count) * share
     for j in range(vectors):
-        store_channels(dx + j * LANES, total[j], count)
+        store_lanes(dx + j * LANES, total[j], count)
 
 
 cdef void backward_row(

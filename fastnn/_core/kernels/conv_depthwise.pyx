@@ -21,11 +21,11 @@ from fastnn._core.kernels.activation_rows cimport (
     activation_forward_row,
 )
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.simd cimport (
     LANES,
     real,
     v_load,
-    v_load_first,
     v_set,
     v_store,
     v_store_first,
@@ -62,46 +62,42 @@ cdef struct Line:
     Py_ssize_t tap_count
 
 
-cdef inline vreal load_channels(const real* x, const Py_ssize_t count) noexcept nogil:
-    return v_load(x) if count == LANES else v_load_first(x, count)
-
-
-cdef inline void store_channels(real* y, vreal value, const Py_ssize_t count) noexcept nogil:
-    if count == LANES:
-        v_store(y, value)
-    else:
-        v_store_first(y, value, count)
-
-
 cdef inline bint lies_inside(const Line* line, Py_ssize_t column, const Tap* tap) noexcept nogil:
     cdef Py_ssize_t position = column * line.column_step + tap.shift
     return position >= 0 and position < line.input_columns
 
 
 cdef inline void tile_channels(
-    const int columns, const bint at_edge, const Line* line, Py_ssize_t column, Py_ssize_t channel,
-    const Py_ssize_t count,
+    const int columns, const int vectors, const bint at_edge, const Line* line, Py_ssize_t column,
+    Py_ssize_t channel, const Py_ssize_t count,
 ) noexcept nogil:
-    """Outputs of `columns` (a literal) columns, `count` channels."""
+    """Outputs of `columns` columns, `vectors` vectors (both literals) of `count` channels."""
     cdef vreal sums[8]
-    cdef vreal weight, start = v_set(0)
+    cdef vreal weight
+    cdef const real* weights
     cdef const real* values
     cdef real* out = line.out + column * line.out_step + channel
     cdef Py_ssize_t k
-    cdef int t
-    if line.start != NULL:
-        start = load_channels(line.start + channel, count)
-    for t in range(columns):
-        sums[t] = start
+    cdef int t, v
+    for v in range(vectors):
+        weight = v_set(0)
+        if line.start != NULL:
+            weight = load_lanes(line.start + channel + v * LANES, count)
+        for t in range(columns):
+            sums[v * columns + t] = weight
     for k in range(line.tap_count):
         if at_edge and not lies_inside(line, column, line.taps + k):
             continue
-        weight = load_channels(line.weight + line.taps[k].weight + channel, count)
+        weights = line.weight + line.taps[k].weight + channel
         values = line.inputs + line.taps[k].offset + column * line.input_step + channel
+        for v in range(vectors):
+            weight = load_lanes(weights + v * LANES, count)
+            for t in range(columns):
+                sums[v * columns + t] += weight * load_lanes(
+                    values + t * line.input_step + v * LANES, count)
+    for v in range(vectors):
         for t in range(columns):
-            sums[t] += weight * load_channels(values + t * line.input_step, count)
-    for t in range(columns):
-        store_channels(out + t * line.out_step, sums[t], count)
+            store_lanes(out + t * line.out_step + v * LANES, sums[v * columns + t], count)
 
 
 cdef inline void tile_pixels(
@@ -109,13 +105,18 @@ cdef inline void tile_pixels(
 ) noexcept nogil:
     """All channels; the last vector overlaps the one before it, both get the same values there."""
     cdef Py_ssize_t channel = 0
+    if columns <= 2:
+        # One sum alone would wait for itself at every tap.
+        while channel + 4 * LANES <= line.channels:
+            tile_channels(columns, 4, at_edge, line, column, channel, LANES)
+            channel += 4 * LANES
     while channel + LANES <= line.channels:
-        tile_channels(columns, at_edge, line, column, channel, LANES)
+        tile_channels(columns, 1, at_edge, line, column, channel, LANES)
         channel += LANES
     if line.channels < LANES:
-        tile_channels(columns, at_edge, line, column, 0, line.channels)
+        tile_channels(columns, 1, at_edge, line, column, 0, line.channels)
     elif channel < line.channels:
-        tile_channels(columns, at_edge, line, column, line.channels - LANES, LANES)
+        tile_channels(columns, 1, at_edge, line, column, line.channels - LANES, LANES)
 
 
 cdef inline void interior_of(const Line* line, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
@@ -140,12 +141,14 @@ cdef void do_line(const Line* line) noexcept nogil:
     while column + TILE <= last:
         tile_pixels(TILE, False, line, column)
         column += TILE
-    while column + 4 <= last:
+    if column + 4 <= last:
         tile_pixels(4, False, line, column)
         column += 4
-    while column < last:
+    if column + 2 <= last:
+        tile_pixels(2, False, line, column)
+        column += 2
+    if column < last:
         tile_pixels(1, False, line, column)
-        column += 1
     for column in range(last, line.columns):
         tile_pixels(1, True, line, column)
 
@@ -288,9 +291,9 @@ cdef inline void add_products(
         total[k] = v_load(sums + k * sums_step)
         values[k] = line.inputs + tap[k].offset + first * line.input_step + channel
     for column in range(last - first):
-        gradient = load_channels(dy + column * line.out_step, count)
+        gradient = load_lanes(dy + column * line.out_step, count)
         for k in range(taps):
-            total[k] += gradient * load_channels(values[k] + column * line.input_step, count)
+            total[k] += gradient * load_lanes(values[k] + column * line.input_step, count)
     for k in range(taps):
         v_store(sums + k * sums_step, total[k])
 
@@ -342,7 +345,7 @@ cdef inline void add_strip(
         add_columns(sums, sums_step, line, first, last, channel, count)
     total = v_load(bias_sums + channel)
     for column in range(first, last):
-        total += load_channels(line.out + column * line.out_step + channel, count)
+        total += load_lanes(line.out + column * line.out_step + channel, count)
     v_store(bias_sums + channel, total)
 
 

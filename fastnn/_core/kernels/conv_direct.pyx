@@ -6,54 +6,38 @@ tile reads them in one stream:
     group ▶ panel of output channels ▶ phase ▶ tap ▶ channel ▶ the panel's output channels
 
 Forward and backward to the input are one loop over bands of the output, which the threads share.
-Backward to the parameters sums over pixels: the bands are split in a fixed number of parts, each
-with a partial sum of its own, and these are added in order.
 """
 
 from cython.parallel cimport prange, threadid
-from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
 from fastnn._core.kernels.matmul cimport copy_panel, panel_bounds, panel_count, transpose_panel
+from fastnn._core.kernels.patch_tile cimport patch_product
 from fastnn._core.kernels.patches cimport (
-    BAND_ELEMENTS,
-    BAND_PIXELS,
     Band,
     Patches,
+    Space,
+    Taps,
     ceiling,
-    patch_tiles,
+    part_of_band,
     patches_of_gradient,
     patches_of_input,
     pixel_tables,
+    space_of,
     take_band,
     tap_table,
 )
-from fastnn._core.simd cimport (
-    LANES,
-    TILE_ROWS,
-    TILE_VECTORS,
-    real,
-    v_load,
-    v_load_first,
-    v_set,
-    v_store,
-    v_store_first,
-    vreal,
-)
+from fastnn._core.simd cimport LANES, real
 from fastnn._core.step cimport Step, publish
 
 
 cdef enum:
     # Pixels whose results are finished together: with 48 filters 18 KB, which are still in L1 when
-    # the activation comes over them, and so is dy backward. A multiple of all TILE_ROWS.
-    BLOCK_PIXELS = 192
+    # the activation comes over them. A multiple of all TILE_ROWS.
+    BLOCK_PIXELS = 96
     # Depth of a panel that is used before it is left: 192 KB, in L2 beside the band.
     BLOCK_DEPTH = 1024
-    # Partial sums of the weights' gradient: that many parts, fewer if that makes more elements
-    # than these (then parts are cut by taps too). Also in fastnn/_compiler/convolution/direct.py.
-    PARTS = 16
-    PARTIAL_ELEMENTS = 1048576
 
 cdef struct Job:
     Convolution g
@@ -65,47 +49,6 @@ cdef struct Job:
     const real* start       # the bias, or NULL
     const real* output      # backward: of the activation before, or NULL
     real slope
-
-cdef struct Space:
-    # A thread's workspace
-    real* band
-    int* pixels
-    int* outputs
-    int* taps
-
-
-cdef Space space_of(char* workspace, const Patches* p) noexcept nogil:
-    cdef Space space
-    cdef Py_ssize_t pixels = max(<Py_ssize_t>BAND_PIXELS, p.grid_width)
-    cdef Py_ssize_t elements = max(<Py_ssize_t>BAND_ELEMENTS,
-                                   p.reach_height * p.padded_width * p.channels)
-    space.band = <real*>workspace
-    space.pixels = <int*>(space.band + elements)
-    space.outputs = space.pixels + pixels
-    space.taps = space.outputs + pixels
-    return space
-
-
-cdef void patch_product(
-    Py_ssize_t vectors, Py_ssize_t rows, Py_ssize_t depth,
-    const real* a, const int* a_rows, const int* a_depth,
-    const real* b, Py_ssize_t b_depth,
-    real* c, const int* c_rows, const real* start, bint accumulate, Py_ssize_t last_lanes,
-) noexcept nogil:
-    """The one place where the tiles are unrolled."""
-    if vectors == 1:
-        patch_tiles(1, rows, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start, accumulate,
-                    last_lanes)
-    elif vectors == 2:
-        patch_tiles(2, rows, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start, accumulate,
-                    last_lanes)
-    elif TILE_VECTORS >= 3 and vectors == 3:
-        patch_tiles(3, rows, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start, accumulate,
-                    last_lanes)
-    elif TILE_VECTORS >= 4 and vectors == 4:
-        patch_tiles(4, rows, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start, accumulate,
-                    last_lanes)
-
 
 cdef inline Py_ssize_t padded_columns(Py_ssize_t columns) noexcept nogil:
     return ceiling(columns, LANES) * LANES
@@ -200,31 +143,49 @@ cdef void convolve_block(
                    (vectors - 1) * LANES + last_lanes)
 
 
-cdef void convolve_band(const Job* job, Py_ssize_t index, char* workspace) noexcept nogil:
-    """All pixels of one band of the output."""
+cdef void convolve_rows(const Job* job, const Band* band, const Space* space) noexcept nogil:
+    """All pixels of a band of the output, or of a part of one."""
     cdef const Patches* p = &job.patches
-    cdef Space space = space_of(workspace, p)
-    cdef Band band = take_band(job.x, p, index, space.band)
     cdef Py_ssize_t channels = p.channels // job.g.groups, columns = p.out_channels // job.g.groups
     cdef Py_ssize_t whole_depth = job.g.kernel_height * job.g.kernel_width * channels
     cdef Py_ssize_t before = band.first_image * p.out_height * p.out_width * p.out_channels
-    cdef Py_ssize_t phase, group, n, depth, block, pixel, depth_before = 0, out
-    for phase in range(p.out_stride_height * p.out_stride_width):
-        n = pixel_tables(space.pixels, space.outputs, p, &band,
-                         phase // p.out_stride_width, phase % p.out_stride_width)
-        depth = tap_table(space.taps, p, &job.g, job.backward,
-                          phase // p.out_stride_width, phase % p.out_stride_width)
-        for group in range(job.g.groups):
-            out = before + group * columns
-            for block in range(ceiling(n, BLOCK_PIXELS)):
-                pixel = block * BLOCK_PIXELS
-                convolve_block(
-                    job, band.data + group * channels, space.pixels + pixel, space.outputs + pixel,
-                    space.taps, min(<Py_ssize_t>BLOCK_PIXELS, n - pixel), depth, depth_before,
-                    whole_depth, job.weight + group * padded_columns(columns) * whole_depth,
-                    job.y + out, job.start + group * columns if job.start != NULL else NULL,
-                    job.output + out if job.output != NULL else NULL, columns)
-        depth_before += depth
+    cdef Py_ssize_t phase_height, phase_width, group, n, block, pixel, out
+    cdef Py_ssize_t depth_before = 0
+    cdef Taps taps
+    for phase_height in range(p.out_stride_height):
+        for phase_width in range(p.out_stride_width):
+            n = pixel_tables(space.pixels, space.outputs, p, band, phase_height, phase_width)
+            taps = tap_table(space.taps, p, &job.g, job.backward, phase_height, phase_width,
+                             band.first_row)
+            for group in range(job.g.groups):
+                out = before + group * columns
+                for block in range(ceiling(n, BLOCK_PIXELS)):
+                    pixel = block * BLOCK_PIXELS
+                    convolve_block(
+                        job, band.data + group * channels, space.pixels + pixel,
+                        space.outputs + pixel, space.taps,
+                        min(<Py_ssize_t>BLOCK_PIXELS, n - pixel), taps.count,
+                        depth_before + taps.outside,
+                        whole_depth, job.weight + group * padded_columns(columns) * whole_depth,
+                        job.y + out, job.start + group * columns if job.start != NULL else NULL,
+                        job.output + out if job.output != NULL else NULL, columns)
+            depth_before += taps.of_phase
+
+
+cdef void convolve_band(const Job* job, Py_ssize_t index, char* workspace) noexcept nogil:
+    cdef const Patches* p = &job.patches
+    cdef Space space = space_of(workspace, p)
+    cdef Band band = take_band(job.x, p, index, space.band), part
+    cdef Py_ssize_t image, row
+    if not p.by_borders:
+        convolve_rows(job, &band, &space)
+        return
+    for image in range(band.images):
+        row = 0
+        while row < band.rows:
+            part = part_of_band(p, &band, image, row)
+            convolve_rows(job, &part, &space)
+            row += part.rows
 
 
 cdef void convolve(
@@ -263,129 +224,6 @@ cdef void conv2d_direct_backward_input(
     convolve(&job, workspace, workspace_per_thread, threads)
 
 
-cdef void add_row(real* total, const real* row, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i + LANES <= n:
-        v_store(total + i, v_load(total + i) + v_load(row + i))
-        i += LANES
-    if i < n:
-        v_store_first(total + i, v_load_first(total + i, n - i) + v_load_first(row + i, n - i), n - i)
-
-
-cdef void add_pixels(
-    real* total, const real* dy, Py_ssize_t pixels, Py_ssize_t channels,
-) noexcept nogil:
-    """total (channels,) += the sum of dy (pixels, channels), in four sums that don't wait for another."""
-    cdef vreal sums[4]
-    cdef Py_ssize_t channel = 0, pixel, lanes
-    cdef int i
-    while channel < channels:
-        lanes = min(<Py_ssize_t>LANES, channels - channel)
-        for i in range(4):
-            sums[i] = v_set(0)
-        pixel = 0
-        while pixel + 4 <= pixels:
-            for i in range(4):
-                sums[i] += v_load_first(dy + (pixel + i) * channels + channel, lanes)
-            pixel += 4
-        while pixel < pixels:
-            sums[0] += v_load_first(dy + pixel * channels + channel, lanes)
-            pixel += 1
-        sums[0] = (sums[0] + sums[1]) + (sums[2] + sums[3])
-        v_store_first(total + channel, v_load_first(total + channel, lanes) + sums[0], lanes)
-        channel += LANES
-
-
-cdef struct Sum:
-    # Partial sums of dweight and dbias over parts of the bands; slices of the taps are tasks too
-    Convolution g
-    Patches patches
-    const real* x
-    const real* dy
-    real* partial
-    Py_ssize_t depth
-    Py_ssize_t parts
-    Py_ssize_t slices
-
-
-cdef void sum_task(const Sum* sum, Py_ssize_t task, char* workspace) noexcept nogil:
-    """One slice of the taps over one part of the bands."""
-    cdef const Patches* p = &sum.patches
-    cdef Space space = space_of(workspace, p)
-    cdef Py_ssize_t part = task // sum.slices, slice = task % sum.slices
-    cdef Py_ssize_t channels = p.channels // sum.g.groups, filters = p.out_channels // sum.g.groups
-    cdef Py_ssize_t panel, panels = panel_count(filters), first, vectors, last_lanes
-    cdef Py_ssize_t group, n, block, pixel, count, index, i
-    cdef Py_ssize_t tap = slice * sum.depth // sum.slices
-    cdef Py_ssize_t taps = (slice + 1) * sum.depth // sum.slices - tap
-    cdef int* rows = space.taps + sum.depth
-    cdef real* dweight = sum.partial + part * (sum.depth + 1) * p.out_channels
-    cdef real* dbias = dweight + sum.depth * p.out_channels
-    cdef const real* dy
-    cdef Band band
-    memset(dweight + tap * p.out_channels, 0, taps * p.out_channels * sizeof(real))
-    if slice == 0:
-        memset(dbias, 0, p.out_channels * sizeof(real))
-    tap_table(space.taps, p, &sum.g, False, 0, 0)
-    for i in range(sum.depth):
-        rows[i] = <int>(i * p.out_channels)
-    for index in range(part * p.bands // sum.parts, (part + 1) * p.bands // sum.parts):
-        band = take_band(sum.x, p, index, space.band)
-        n = pixel_tables(space.pixels, space.outputs, p, &band, 0, 0)
-        dy = sum.dy + (band.first_image * p.out_height * p.out_width) * p.out_channels
-        for block in range(ceiling(n, BLOCK_PIXELS)):
-            pixel = block * BLOCK_PIXELS
-            count = min(<Py_ssize_t>BLOCK_PIXELS, n - pixel)
-            for group in range(sum.g.groups):
-                for panel in range(panels):
-                    panel_bounds(panel, panels, filters, &first, &vectors, &last_lanes)
-                    first += group * filters
-                    patch_product(vectors, taps, count, band.data + group * channels,
-                                  space.taps + tap, space.pixels + pixel,
-                                  dy + space.outputs[pixel] + first, p.out_channels,
-                                  dweight + first, rows + tap, NULL, True, last_lanes)
-            if slice == 0:
-                add_pixels(dbias, dy + space.outputs[pixel], count, p.out_channels)
-
-
-cdef void add_parts(
-    real* total, const Sum* sum, Py_ssize_t row, Py_ssize_t rows,
-) noexcept nogil:
-    """Rows of the sum of all parts, in order; the last row is dbias."""
-    cdef Py_ssize_t part, columns = sum.patches.out_channels, size = (sum.depth + 1) * columns
-    memset(total, 0, rows * columns * sizeof(real))
-    for part in range(sum.parts):
-        add_row(total, sum.partial + part * size + row * columns, rows * columns)
-
-
-cdef void conv2d_direct_backward_parameters(
-    real* dweight,       # (kernel_height, kernel_width, channels / groups, filters)
-    real* dbias,         # (filters,) or NULL
-    const real* x,       # (images, height, width, channels)
-    const real* dy,      # (images, out_height, out_width, filters)
-    Convolution g, char* workspace, Py_ssize_t workspace_per_thread, real* partial, int threads,
-) noexcept nogil:
-    """dweight = patches^T dy, dbias = the sum of dy over pixels and images"""
-    cdef Sum sum
-    cdef Py_ssize_t task, row
-    sum.g, sum.patches, sum.x, sum.dy, sum.partial = g, patches_of_input(&g), x, dy, partial
-    sum.depth = g.kernel_height * g.kernel_width * (g.channels // g.groups)
-    sum.parts = min(max(PARTIAL_ELEMENTS // ((sum.depth + 1) * g.filters), <Py_ssize_t>1),
-                    <Py_ssize_t>PARTS, sum.patches.bands)
-    sum.slices = min(ceiling(PARTS, sum.parts), ceiling(sum.depth, 4 * TILE_ROWS))
-    if threads == 1:
-        for task in range(sum.parts * sum.slices):
-            sum_task(&sum, task, workspace)
-        add_parts(dweight, &sum, 0, sum.depth)
-    else:
-        for task in prange(sum.parts * sum.slices, schedule="dynamic", num_threads=threads):
-            sum_task(&sum, task, workspace + threadid() * workspace_per_thread)
-        for row in prange(sum.depth, schedule="static", num_threads=threads):
-            add_parts(dweight + row * g.filters, &sum, row, 1)
-    if dbias != NULL:
-        add_parts(dbias, &sum, sum.depth, 1)
-
-
 cdef void run_conv2d_direct_weight(const Step* s) noexcept nogil:
     conv2d_direct_weight(<real*>s.data[0], <real*>s.data[1], convolution_of(s), s.threads)
 
@@ -402,15 +240,8 @@ cdef void run_conv2d_direct_backward_input(const Step* s) noexcept nogil:
                                  s.workspace, s.workspace_per_thread, s.threads)
 
 
-cdef void run_conv2d_direct_backward_parameters(const Step* s) noexcept nogil:
-    conv2d_direct_backward_parameters(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
-                                      <real*>s.data[3], convolution_of(s), s.workspace,
-                                      s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
-
-
 KERNELS = {
     "conv2d_direct_weight": publish(run_conv2d_direct_weight),
     "conv2d_direct_forward": publish(run_conv2d_direct_forward),
     "conv2d_direct_backward_input": publish(run_conv2d_direct_backward_input),
-    "conv2d_direct_backward_parameters": publish(run_conv2d_direct_backward_parameters),
 }

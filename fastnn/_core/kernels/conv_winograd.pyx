@@ -7,7 +7,7 @@ A tile of 6 x 6 pixels gives 4 x 4 (or 2 x 2) of the output, so that neighbours 
 worked on in blocks whose planes stay in the second-level cache between the three phases. M's plane
 p is written over V's plane p - 1, which is spent by then: one set of planes, and one plane more.
 
-Threads take blocks. Where there are too few, the team shares the tiles, then the 36 products.
+Threads take blocks. Where tiles are few and U is large, the team shares the 36 products instead.
 
 The gradient of the input is the convolution of dy with flipped weights, channels and filters
 swapped. That of the weights is in conv_winograd_gradient.pyx.
@@ -21,10 +21,9 @@ from libc.string cimport memset
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
 from fastnn._core.kernels.matmul cimport panel_bounds, panel_product, transpose_square
-from fastnn._core.kernels.space_to_depth cimport blocks_row, image_row
+from fastnn._core.kernels.space_to_depth cimport blocks_of_images, image_row
 from fastnn._core.kernels.winograd_tiles cimport output_tile, weight_vector
 from fastnn._core.kernels.winograd_tiling cimport (
-    BLOCK_TILES,
     UNIT,
     Tiling,
     block_start,
@@ -41,7 +40,10 @@ from fastnn._core.step cimport Step, publish
 cdef enum:
     # Numbers that fastnn/_compiler/convolution/winograd.py has too.
     TEAM_TILES = 96            # of a block that the team shares
-    TEAM_WORTH_TILES = 24      # for each thread: with fewer, U is read too often for what it does
+    # With fewer tiles for each thread, and a U that no second-level cache holds, the team shares U.
+    # Otherwise planes that one core writes and another reads would cost more than they save.
+    TEAM_WORTH_TILES = 24
+    TEAM_WORTH_BYTES = 4194304
 
 
 cdef struct Forward:
@@ -179,7 +181,7 @@ cdef void tiles_out(
                         m + (tile - first) * t.wide_filters, plane, f.bias, rows, columns)
         if f.activation == 0:
             continue
-        for row in range(rows):
+        for row in range(rows):  # no-cython-lint
             if f.is_gradient:
                 activation_backward_row(f.activation, f.y + at, f.y + at, f.output + at,
                                         columns * t.filters, f.slope)
@@ -242,7 +244,8 @@ cdef void forward(
         for block in range(blocks):
             forward_block(f, block, blocks, <real*>workspace)
         return
-    if t.tiles < TEAM_WORTH_TILES * threads:
+    if (t.tiles < TEAM_WORTH_TILES * threads
+            and PRODUCTS * t.weight_plane * <Py_ssize_t>sizeof(real) > TEAM_WORTH_BYTES):
         blocks = (t.tiles + TEAM_TILES - 1) // TEAM_TILES
         for block in range(blocks):
             forward_team_block(f, block_start(block, blocks, t.tiles),
@@ -263,13 +266,11 @@ cdef void conv2d_winograd_forward(
 ) noexcept nogil:
     """y = f(conv(x, weight) + bias)"""
     cdef Forward f
-    cdef Py_ssize_t row
     f.t = tiling_of(g, False)
     f.y, f.x, f.prepared, f.bias, f.output = y, x, prepared, bias, NULL
     f.is_gradient, f.activation, f.slope = False, g.activation, slope
     if f.t.stride > 1:
-        for row in prange(g.images * f.t.height, schedule="static", num_threads=threads):
-            blocks_row(&f.t, g, shared, x, row)
+        blocks_of_images(&f.t, g, shared, x, threads)
         f.x = shared
         shared += whole_units(g.images * f.t.height * f.t.width * f.t.channels)
     forward(&f, workspace, workspace_per_thread, shared, threads)
@@ -296,12 +297,24 @@ cdef void conv2d_winograd_backward_input(
     f.y, f.activation = shared, 0
     size = whole_units(g.images * f.t.out_height * f.t.out_width * f.t.filters)
     forward(&f, workspace, workspace_per_thread, shared + size, threads)
-    for row in prange(g.images * g.height, schedule="static", num_threads=threads):
-        image_row(&f.t, g, dx, shared, row)
-        if activation:
-            activation_backward_row(activation, dx + row * g.width * g.channels,
-                                    dx + row * g.width * g.channels,
-                                    x + row * g.width * g.channels, g.width * g.channels, slope)
+    f.activation = activation
+    if threads == 1:
+        for row in range(g.images * g.height):
+            row_from_blocks(&f, g, dx, row)
+    else:
+        for row in prange(g.images * g.height, schedule="static", num_threads=threads):
+            row_from_blocks(&f, g, dx, row)
+
+
+cdef void row_from_blocks(
+    const Forward* f, const Convolution* g, real* dx, Py_ssize_t row,
+) noexcept nogil:
+    """A row of dx, of a convolution with a stride: its pixels lie in f.y, in blocks."""
+    cdef Py_ssize_t at = row * g.width * g.channels
+    image_row(&f.t, g, dx, f.y, row)
+    if f.activation:
+        activation_backward_row(f.activation, dx + at, dx + at, f.output + at,
+                                g.width * g.channels, f.slope)
 
 
 cdef void run_conv2d_winograd_weight(const Step* s) noexcept nogil:

@@ -17,10 +17,11 @@ from libc.string cimport memset
 
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
 from fastnn._core.kernels.matmul cimport panel_bounds, panel_product
-from fastnn._core.kernels.space_to_depth cimport blocks_row
+from fastnn._core.kernels.space_to_depth cimport blocks_of_images
 from fastnn._core.kernels.winograd_tiles cimport output_gradient_tile, weight_gradient_vector
 from fastnn._core.kernels.winograd_tiling cimport (
     BLOCK_BYTES,
+    BLOCK_TILES,
     UNIT,
     Tiling,
     block_start,
@@ -234,7 +235,7 @@ cdef inline void sums_out(
         at = sums + j * LANES
         for point in range(PRODUCTS):
             u[point] = v_load(at + point * plane)
-        for chunk in range(1, s.chunks):
+        for chunk in range(1, s.chunks):  # no-cython-lint
             at += s.chunk_size
             for point in range(PRODUCTS):
                 u[point] += v_load(at + point * plane)
@@ -285,18 +286,17 @@ cdef void conv2d_winograd_backward_parameters(
     """dweight = the sum over tiles of G^T ((B^T x B) (A dy A^T)) G, dbias = the sum of dy"""
     cdef Gradient s
     cdef Tiling* t = &s.t
-    cdef Py_ssize_t chunk, channel, row
+    cdef Py_ssize_t chunk, channel
     t[0] = tiling_of(g, False)
     s.dweight, s.dbias, s.x, s.dy = dweight, dbias, x, dy
     if t.stride > 1:
-        for row in prange(g.images * t.height, schedule="static", num_threads=threads):
-            blocks_row(t, g, shared, x, row)
+        blocks_of_images(t, g, shared, x, threads)
         s.x = shared
         shared += whole_units(g.images * t.height * t.width * t.channels)
     s.sums = shared
     s.chunk_size = PRODUCTS * t.weight_plane + t.wide_filters
     s.chunks = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
-    s.chunks = max(1, min(s.chunks, t.tiles // t.gradient_block))
+    s.chunks = max(1, min(s.chunks, t.tiles // BLOCK_TILES))
     if threads > s.chunks or (only_block(&s) and s.chunk_size * <Py_ssize_t>sizeof(real) > BLOCK_BYTES):
         for chunk in range(s.chunks):
             gradient_chunk_by_team(&s, chunk, shared + s.chunks * s.chunk_size,

@@ -28,14 +28,12 @@ from fastnn._core.simd cimport (
     LANES,
     real,
     v_equal,
-    v_less,
     v_load,
     v_select,
     v_set,
     v_store_first,
     v_sum,
     v_zero_where,
-    vmask,
     vreal,
 )
 from fastnn._core.step cimport Step, publish

@@ -46,12 +46,18 @@ cdef inline void random_factors(
 
 
 cdef void dropout_chunk(
-    real* y, const real* x, Py_ssize_t n, uint64_t key, uint32_t dropped_below, real scale,
+    real* y, const real* x, Py_ssize_t chunk, Py_ssize_t n, uint64_t stream, uint32_t dropped_below,
+    real scale,
 ) noexcept nogil:
+    """One chunk of n elements, with random numbers of its own"""
     cdef real factor[BLOCK]
+    cdef uint64_t key = mix64(stream + <uint64_t>chunk * <uint64_t>0x9E3779B97F4A7C15)
     cdef Py_ssize_t block, first, count, i
     cdef uint32_t low_key = <uint32_t>key
     cdef uint32_t high_key = <uint32_t>(key >> 32)
+    y += chunk * CHUNK
+    x += chunk * CHUNK
+    n = min(CHUNK, n - chunk * CHUNK)
     for block in range((n + BLOCK - 1) // BLOCK):
         first = block * BLOCK
         random_factors(factor, <uint32_t>first, low_key, high_key, dropped_below, scale)
@@ -76,13 +82,14 @@ cdef void dropout_forward(
     # p in units of 2^-32. Its largest value is that of any p above it, but for 1 itself.
     cdef uint32_t dropped_below = <uint32_t>min(max(p, 0.0) * 4294967296.0, 4294967295.0)
     cdef real scale = <real>(0.0 if none_kept else 1.0 / (1.0 - p))
-    cdef Py_ssize_t chunk, first
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
-        first = chunk * CHUNK
-        dropout_chunk(y + first, x + first, min(CHUNK, n - first),
-                      mix64(stream + <uint64_t>chunk * <uint64_t>0x9E3779B97F4A7C15),
-                      dropped_below, scale)
+    cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
+    cdef Py_ssize_t chunk
+    if threads == 1:
+        for chunk in range(chunks):
+            dropout_chunk(y, x, chunk, n, stream, dropped_below, scale)
+        return
+    for chunk in prange(chunks, schedule="static", num_threads=threads):
+        dropout_chunk(y, x, chunk, n, stream, dropped_below, scale)
 
 
 cdef void dropout_backward(

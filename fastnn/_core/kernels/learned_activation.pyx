@@ -87,8 +87,10 @@ cdef void activate_flat(
     Py_ssize_t n, int kind, real parameter, int threads,
 ) noexcept nogil:
     cdef Py_ssize_t chunk, first
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        activation_forward_row(kind, y, x, n, parameter)
+        return
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
         first = chunk * CHUNK
         activation_forward_row(kind, y + first, x + first, min(CHUNK, n - first), parameter)
 
@@ -123,11 +125,13 @@ cdef inline real gradient_of_kind(
 
 
 cdef real gradient_chunk(
-    int kind, real* dx, const real* dy, const real* x, Py_ssize_t n, real parameter,
+    int kind, real* dx, const real* dy, const real* x, Py_ssize_t first, Py_ssize_t n, real parameter,
 ) noexcept nogil:
+    """The chunk of n elements that begins at `first`"""
+    cdef Py_ssize_t count = min(CHUNK, n - first)
     if kind == ELU:
-        return gradient_of_kind(ELU, dx, dy, x, n, parameter)
-    return gradient_of_kind(LEAKY_RELU, dx, dy, x, n, parameter)
+        return gradient_of_kind(ELU, dx + first, dy + first, x + first, count, parameter)
+    return gradient_of_kind(LEAKY_RELU, dx + first, dy + first, x + first, count, parameter)
 
 
 cdef void gradient_flat(
@@ -140,13 +144,14 @@ cdef void gradient_flat(
     int threads,
 ) noexcept nogil:
     cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
-    cdef Py_ssize_t chunk, first
+    cdef Py_ssize_t chunk
     cdef double total = 0
-    for chunk in prange(chunks, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
-        first = chunk * CHUNK
-        partial[chunk] = gradient_chunk(kind, dx + first, dy + first, x + first,
-                                        min(CHUNK, n - first), parameter)
+    if threads == 1:
+        for chunk in range(chunks):
+            partial[chunk] = gradient_chunk(kind, dx, dy, x, chunk * CHUNK, n, parameter)
+    else:
+        for chunk in prange(chunks, schedule="static", num_threads=threads):
+            partial[chunk] = gradient_chunk(kind, dx, dy, x, chunk * CHUNK, n, parameter)
     for chunk in range(chunks):
         total += partial[chunk]
     dparameter[0] = <real>total
@@ -259,10 +264,24 @@ cdef void prelu_forward(
     bands = (n + band - 1) // band
     parts = part_count(n, bands)
     repeat_slopes(band_slopes, slope, band_rows, channels)
-    for part in prange(parts, schedule="static", num_threads=threads, use_threads_if=threads > 1):
+    if threads == 1:
+        activate_bands(y, x, n, band_slopes, band)
+        return
+    for part in prange(parts, schedule="static", num_threads=threads):
         first = part * bands // parts * band
         last = min(n, (part + 1) * bands // parts * band)
         activate_bands(y + first, x + first, last - first, band_slopes, band)
+
+
+cdef void gradient_part(
+    real* dx, real* sums, const real* dy, const real* x, const real* band_slopes,
+    Py_ssize_t n, Py_ssize_t band, Py_ssize_t bands, Py_ssize_t part, Py_ssize_t parts,
+) noexcept nogil:
+    """One of `parts` shares of the bands, with sums of its own"""
+    cdef Py_ssize_t first = part * bands // parts * band
+    cdef Py_ssize_t last = min(n, (part + 1) * bands // parts * band)
+    gradient_bands(dx + first, sums + part * band, dy + first, x + first, last - first, band_slopes,
+                   band)
 
 
 cdef void prelu_backward(
@@ -276,7 +295,7 @@ cdef void prelu_backward(
 ) noexcept nogil:
     """dx = dy where x > 0, else slope dy; dslope = the sum of dy x where x <= 0; dx may be dy"""
     cdef Py_ssize_t n = rows * channels
-    cdef Py_ssize_t band_rows, band, bands, parts, part, first, last
+    cdef Py_ssize_t band_rows, band, bands, parts, part
     cdef real* band_slopes = <real*>workspace
     cdef real* sums
     if slopes == 1:
@@ -288,11 +307,12 @@ cdef void prelu_backward(
     parts = part_count(n, bands)
     sums = band_slopes + band
     repeat_slopes(band_slopes, slope, band_rows, channels)
-    for part in prange(parts, schedule="static", num_threads=threads, use_threads_if=threads > 1):
-        first = part * bands // parts * band
-        last = min(n, (part + 1) * bands // parts * band)
-        gradient_bands(dx + first, sums + part * band, dy + first, x + first, last - first,
-                       band_slopes, band)
+    if threads == 1:
+        for part in range(parts):
+            gradient_part(dx, sums, dy, x, band_slopes, n, band, bands, part, parts)
+    else:
+        for part in prange(parts, schedule="static", num_threads=threads):
+            gradient_part(dx, sums, dy, x, band_slopes, n, band, bands, part, parts)
     for part in range(1, parts):
         add_to(sums, sums + part * band, band)
     memcpy(dslope, sums, channels * sizeof(real))

@@ -8,6 +8,7 @@ result while that is in the cache.
 from cython.parallel cimport prange, threadid
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
+from fastnn._core.kernels.convolution cimport Convolution, convolution_of
 from fastnn._core.kernels.matmul cimport (
     panel_bounds,
     panel_count,
@@ -209,7 +210,24 @@ cdef void run_linear_backward_parameters(const Step* s) noexcept nogil:
                                s.workspace, s.workspace_per_thread, s.threads)
 
 
+cdef void run_conv2d_pointwise_forward(const Step* s) noexcept nogil:
+    """A kernel of one pixel is a fully connected layer on every pixel"""
+    cdef Convolution g = convolution_of(s)
+    linear_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                   g.images * g.height * g.width, g.filters, g.channels, g.activation,
+                   <real>s.scalar[0], s.workspace, s.workspace_per_thread, s.threads)
+
+
+cdef void run_conv2d_pointwise_backward_input(const Step* s) noexcept nogil:
+    cdef Convolution g = convolution_of(s)
+    linear_backward_input(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
+                          g.images * g.height * g.width, g.filters, g.channels, g.activation,
+                          <real>s.scalar[0], s.workspace, s.workspace_per_thread, s.threads)
+
+
 KERNELS = {
+    "conv2d_pointwise_forward": publish(run_conv2d_pointwise_forward),
+    "conv2d_pointwise_backward_input": publish(run_conv2d_pointwise_backward_input),
     "linear_forward": publish(run_linear_forward),
     "linear_backward_input": publish(run_linear_backward_input),
     "linear_backward_parameters": publish(run_linear_backward_parameters),

@@ -9,17 +9,9 @@ zeros at both ends. Backward computes u again from x: no array is kept for it.
 from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
+from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.kernels.vector_math cimport v_exp, v_log
-from fastnn._core.simd cimport (
-    LANES,
-    real,
-    v_load,
-    v_load_first,
-    v_set,
-    v_store,
-    v_store_first,
-    vreal,
-)
+from fastnn._core.simd cimport LANES, real, v_load, v_set, v_store, vreal
 from fastnn._core.step cimport Step, publish
 
 cdef enum:
@@ -40,17 +32,6 @@ cdef inline Py_ssize_t padded_length(const Response* r) noexcept nogil:
     return r.channels + r.size + 2 * LANES
 
 
-cdef inline vreal load_channels(const real* x, const Py_ssize_t left) noexcept nogil:
-    return v_load(x) if left >= LANES else v_load_first(x, left)
-
-
-cdef inline void store_channels(real* y, vreal value, const Py_ssize_t left) noexcept nogil:
-    if left >= LANES:
-        v_store(y, value)
-    else:
-        v_store_first(y, value, left)
-
-
 cdef inline vreal window_sum(const real* padded, const Py_ssize_t size) noexcept nogil:
     cdef vreal total = v_set(0)
     cdef Py_ssize_t i
@@ -59,12 +40,16 @@ cdef inline vreal window_sum(const real* padded, const Py_ssize_t size) noexcept
     return total
 
 
+cdef inline Py_ssize_t lanes_at(const Response* r, const Py_ssize_t channel) noexcept nogil:
+    return min(<Py_ssize_t>LANES, r.channels - channel)
+
+
 cdef inline void squares_of_pixel(real* padded, const real* x, const Response* r) noexcept nogil:
     """The lanes beyond the last channel become zero, as they were."""
     cdef Py_ssize_t channel = 0
     cdef vreal value
     while channel < r.channels:
-        value = load_channels(x + channel, r.channels - channel)
+        value = load_lanes(x + channel, lanes_at(r, channel))
         v_store(padded + r.size // 2 + channel, value * value)
         channel += LANES
 
@@ -77,17 +62,18 @@ cdef inline vreal power_of_sum(vreal u, real beta) noexcept nogil:
 cdef void forward_piece(
     real* y, const real* x, const Response* r, real* padded, Py_ssize_t piece,
 ) noexcept nogil:
-    cdef Py_ssize_t pixel, channel, channels = r.channels
+    cdef Py_ssize_t pixel, channel, lanes, at
     cdef vreal u
     memset(padded, 0, padded_length(r) * sizeof(real))
     for pixel in range(piece * PIECE, min(r.pixels, (piece + 1) * PIECE)):
-        squares_of_pixel(padded, x + pixel * channels, r)
+        at = pixel * r.channels
+        squares_of_pixel(padded, x + at, r)
         channel = 0
-        while channel < channels:
+        while channel < r.channels:
+            lanes = lanes_at(r, channel)
             u = r.k + r.share * window_sum(padded + channel, r.size)
-            store_channels(y + pixel * channels + channel,
-                           load_channels(x + pixel * channels + channel, channels - channel)
-                           * power_of_sum(u, r.beta), channels - channel)
+            store_lanes(y + at + channel,
+                        load_lanes(x + at + channel, lanes) * power_of_sum(u, r.beta), lanes)
             channel += LANES
 
 
@@ -95,7 +81,7 @@ cdef void backward_piece(
     real* dx, const real* dy, const real* x, const Response* r, real* padded, Py_ssize_t piece,
 ) noexcept nogil:
     """dx = dy u^-beta - 2 share beta x * the sum of dy x u^(-beta - 1) over the windows x is in"""
-    cdef Py_ssize_t pixel, channel, at, channels = r.channels
+    cdef Py_ssize_t pixel, channel, lanes, at
     cdef real* ratios = padded + padded_length(r)
     # A window reaches size // 2 channels back, so that one is in those that far ahead.
     cdef Py_ssize_t before = (r.size - 1) // 2
@@ -103,28 +89,25 @@ cdef void backward_piece(
     cdef vreal u, gradient, value
     memset(padded, 0, 2 * padded_length(r) * sizeof(real))
     for pixel in range(piece * PIECE, min(r.pixels, (piece + 1) * PIECE)):
-        at = pixel * channels
+        at = pixel * r.channels
         squares_of_pixel(padded, x + at, r)
         channel = 0
-        while channel < channels:
+        while channel < r.channels:
+            lanes = lanes_at(r, channel)
             u = r.k + r.share * window_sum(padded + channel, r.size)
-            value = load_channels(x + at + channel, channels - channel)
-            gradient = load_channels(dy + at + channel, channels - channel)
-            gradient = gradient * power_of_sum(u, r.beta)
-            store_channels(dx + at + channel, gradient, channels - channel)
-            value = gradient * value / u
-            if channels - channel < LANES:
-                # With k = 0 a lane beyond the last channel would be 0 / 0.
-                v_store_first(ratios + before + channel, value, channels - channel)
-            else:
-                v_store(ratios + before + channel, value)
+            gradient = load_lanes(dy + at + channel, lanes) * power_of_sum(u, r.beta)
+            store_lanes(dx + at + channel, gradient, lanes)
+            # Beyond the last channel it may be 0 / 0: not stored, the zeros there stay.
+            value = gradient * load_lanes(x + at + channel, lanes) / u
+            store_lanes(ratios + before + channel, value, lanes)
             channel += LANES
         channel = 0
-        while channel < channels:
-            value = load_channels(x + at + channel, channels - channel)
-            gradient = load_channels(dx + at + channel, channels - channel)
+        while channel < r.channels:
+            lanes = lanes_at(r, channel)
+            value = load_lanes(x + at + channel, lanes)
+            gradient = load_lanes(dx + at + channel, lanes)
             gradient -= factor * value * window_sum(ratios + channel, r.size)
-            store_channels(dx + at + channel, gradient, channels - channel)
+            store_lanes(dx + at + channel, gradient, lanes)
             channel += LANES
 
 

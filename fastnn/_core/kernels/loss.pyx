@@ -20,7 +20,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
-from libc.math cimport exp, fabs, log, log1p
+from libc.math cimport exp, fabs, log1p
 from libc.stdint cimport int64_t
 
 cdef enum:
@@ -128,11 +128,12 @@ cdef real reduced(const real* partials, Py_ssize_t count, double n, int reductio
 
 
 cdef real squared_errors(
-    real* elementwise, const real* x, const real* target, Py_ssize_t n,
+    real* elementwise, const real* x, const real* target, Py_ssize_t first, Py_ssize_t n,
 ) noexcept nogil:
-    """The sum of squared errors, and each of them unless `elementwise` is NULL."""
+    """The sum of the squared errors of the chunk at `first`; each of them unless `elementwise` is NULL"""
     cdef vreal total = v_set(0), error
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i = first
+    n = min(n, first + CHUNK)
     while i + LANES <= n:
         error = v_load(x + i) - v_load(target + i)
         total += error * error
@@ -157,14 +158,25 @@ cdef void squared_error_forward(
 ) noexcept nogil:
     """(x - target)^2"""
     cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
-    cdef Py_ssize_t chunk, first
-    for chunk in prange(chunks, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
-        first = chunk * CHUNK
-        partials[chunk] = squared_errors(NULL if elementwise == NULL else elementwise + first,
-                                         x + first, target + first, min(CHUNK, n - first))
+    cdef Py_ssize_t chunk
+    if threads == 1:
+        for chunk in range(chunks):
+            partials[chunk] = squared_errors(elementwise, x, target, chunk * CHUNK, n)
+    else:
+        for chunk in prange(chunks, schedule="static", num_threads=threads):
+            partials[chunk] = squared_errors(elementwise, x, target, chunk * CHUNK, n)
     if reduction != NONE:
         loss[0] = reduced(partials, chunks, n, reduction)
+
+
+cdef void squared_error_slopes(
+    real* dx, const real* upstream, const real* x, const real* target, Py_ssize_t first, Py_ssize_t n,
+    real scale, int reduction,
+) noexcept nogil:
+    """The gradient of the chunk at `first`"""
+    cdef Py_ssize_t i
+    for i in range(first, min(n, first + CHUNK)):
+        dx[i] = scale * (x[i] - target[i]) * (upstream[i] if reduction == NONE else 1)
 
 
 cdef void squared_error_backward(
@@ -175,14 +187,19 @@ cdef void squared_error_backward(
     Py_ssize_t n, int reduction, int threads,
 ) noexcept nogil:
     """2 (x - target), scaled"""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
+    cdef Py_ssize_t chunk
     cdef real scale = 2
     if reduction != NONE:
         scale = 2 * upstream[0]
     if reduction == MEAN:
         scale = scale / n
-    for i in prange(n, schedule="static", num_threads=threads, use_threads_if=threads > 1):
-        dx[i] = scale * (x[i] - target[i]) * (upstream[i] if reduction == NONE else 1)
+    if threads == 1:
+        for chunk in range(chunks):
+            squared_error_slopes(dx, upstream, x, target, chunk * CHUNK, n, scale, reduction)
+        return
+    for chunk in prange(chunks, schedule="static", num_threads=threads):
+        squared_error_slopes(dx, upstream, x, target, chunk * CHUNK, n, scale, reduction)
 
 
 cdef inline double binary_loss(
@@ -204,27 +221,52 @@ cdef void binary_cross_entropy_forward(
     Py_ssize_t rows, Py_ssize_t columns, int reduction, int threads,
 ) noexcept nogil:
     cdef Py_ssize_t row
-    for row in prange(rows, schedule="static", num_threads=threads, use_threads_if=threads > 1):
-        binary_cross_entropy_row(NULL if elementwise == NULL else elementwise + row * columns,
-                                 partials + row, x + row * columns, target + row * columns,
-                                 weight, pos_weight, columns)
+    if threads == 1:
+        for row in range(rows):
+            binary_cross_entropy_row(elementwise, partials, x, target, weight, pos_weight, row,
+                                     columns)
+    else:
+        for row in prange(rows, schedule="static", num_threads=threads):
+            binary_cross_entropy_row(elementwise, partials, x, target, weight, pos_weight, row,
+                                     columns)
     if reduction != NONE:
         loss[0] = reduced(partials, rows, <double>rows * columns, reduction)
 
 
 cdef void binary_cross_entropy_row(
-    real* elementwise, real* total, const real* x, const real* target, const real* weight,
-    const real* pos_weight, Py_ssize_t columns,
+    real* elementwise, real* partials, const real* x, const real* target, const real* weight,
+    const real* pos_weight, Py_ssize_t row, Py_ssize_t columns,
 ) noexcept nogil:
     cdef double value, row_total = 0
     cdef Py_ssize_t j
+    x += row * columns
+    target += row * columns
+    if elementwise != NULL:
+        elementwise += row * columns
     for j in range(columns):
         value = binary_loss(x[j], target[j], 1 if weight == NULL else weight[j],
                             1 if pos_weight == NULL else pos_weight[j])
         row_total += value
         if elementwise != NULL:
             elementwise[j] = <real>value
-    total[0] = <real>row_total
+    partials[row] = <real>row_total
+
+
+cdef void binary_cross_entropy_slopes(
+    real* dx, const real* upstream, const real* x, const real* target, const real* weight,
+    const real* pos_weight, Py_ssize_t row, Py_ssize_t columns, double scale, int reduction,
+) noexcept nogil:
+    """The gradient of one row"""
+    cdef Py_ssize_t i, j
+    cdef double decay, positive, t
+    for j in range(columns):
+        i = row * columns + j
+        t = target[i]
+        positive = 1 if pos_weight == NULL else pos_weight[j]
+        decay = 1 / (1 + exp(x[i]))
+        dx[i] = <real>(scale * (1 if weight == NULL else weight[j])
+                       * ((1 - t) - (1 + (positive - 1) * t) * decay)
+                       * (upstream[i] if reduction == NONE else 1))
 
 
 cdef void binary_cross_entropy_backward(
@@ -237,21 +279,20 @@ cdef void binary_cross_entropy_backward(
     Py_ssize_t rows, Py_ssize_t columns, int reduction, int threads,
 ) noexcept nogil:
     """weight [(1 - t) - (1 + (positive - 1) t) sigmoid(-x)], scaled"""
-    cdef Py_ssize_t i, j
-    cdef double scale = 1, decay, positive, t
+    cdef Py_ssize_t row
+    cdef double scale = 1
     if reduction != NONE:
         scale = upstream[0]
     if reduction == MEAN:
         scale = scale / (<double>rows * columns)
-    for i in prange(rows * columns, schedule="static", num_threads=threads,
-                    use_threads_if=threads > 1):
-        j = i % columns
-        t = target[i]
-        positive = 1 if pos_weight == NULL else pos_weight[j]
-        decay = 1 / (1 + exp(x[i]))
-        dx[i] = <real>(scale * (1 if weight == NULL else weight[j])
-                       * ((1 - t) - (1 + (positive - 1) * t) * decay)
-                       * (upstream[i] if reduction == NONE else 1))
+    if threads == 1:
+        for row in range(rows):
+            binary_cross_entropy_slopes(dx, upstream, x, target, weight, pos_weight, row, columns,
+                                        scale, reduction)
+        return
+    for row in prange(rows, schedule="static", num_threads=threads):
+        binary_cross_entropy_slopes(dx, upstream, x, target, weight, pos_weight, row, columns,
+                                    scale, reduction)
 
 
 cdef void run_multi_margin_forward(const Step* s) noexcept nogil:

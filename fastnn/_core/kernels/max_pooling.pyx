@@ -1,8 +1,10 @@
 """Max-pooling of channels-last images.
 
-Forward keeps for each output the number of the tap that won, in 16 bits. Backward goes over the
-pixels of the input and gathers from the outputs whose windows cover them (pooling.pxd), so that
-both passes read and write whole vectors of channels, and each output is written by one thread.
+Forward keeps for each output the number of the tap that won, in 16 bits. Backward never scatters:
+where windows overlap it goes over the pixels of the input and gathers from the outputs whose
+windows cover them (pooling.pxd); where they don't, each window writes all its taps, the gradient to
+one and zero to the others. So both passes read and write whole vectors of channels, and each output
+is written by one thread.
 
 The channels of a pixel end in a vector that overlaps the one before it: what both hold is computed
 twice, to the same value.
@@ -11,15 +13,15 @@ twice, to the same value.
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdint cimport uint16_t
+from libc.string cimport memset
 
+from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.kernels.pooling cimport (
     BLOCK_VECTORS,
     Cover,
     Pool,
     Window,
-    load_channels,
     pool_of,
-    store_channels,
 )
 from fastnn._core.simd cimport (
     LANES,
@@ -79,15 +81,15 @@ cdef inline void largest_of_window(
         # The first tap wins over nothing, even with -inf. A window may have no tap on the image.
         best[j] = v_set(-INFINITY)
         if rows.count * columns.count > 0:
-            best[j] = load_channels(from_row + j * LANES, count)
+            best[j] = load_lanes(from_row + j * LANES, count)
         best_tap[j] = v_set_whole(first_number)
-    for r in range(rows.count):
+    for r in range(rows.count):  # no-cython-lint
         from_tap = from_row
         number = first_number + r * p.taps_of_row
-        for s in range(columns.count):
+        for s in range(columns.count):  # no-cython-lint
             tap = v_set_whole(number)
             for j in range(vectors):
-                value = load_channels(from_tap + j * LANES, count)
+                value = load_lanes(from_tap + j * LANES, count)
                 better = beats(value, best[j])
                 best[j] = v_select(better, value, best[j])
                 if winner != NULL:
@@ -96,7 +98,7 @@ cdef inline void largest_of_window(
             from_tap = from_tap + step
         from_row = from_row + row_step
     for j in range(vectors):
-        store_channels(y + j * LANES, best[j], count)
+        store_lanes(y + j * LANES, best[j], count)
         if winner != NULL:
             store_winner(winner + j * LANES, best_tap[j], count)
 
@@ -158,15 +160,87 @@ cdef inline void gradient_of_pixel(
             for j in range(vectors):
                 total[j] += v_select(
                     v_same(load_winner(winner + offset + j * LANES, count), tap),
-                    load_channels(dy + offset + j * LANES, count), v_set(0))
+                    load_lanes(dy + offset + j * LANES, count), v_set(0))
     for j in range(vectors):
-        store_channels(dx + j * LANES, total[j], count)
+        store_lanes(dx + j * LANES, total[j], count)
+
+
+cdef inline void gradients_of_window(
+    const int vectors, real* dx, const real* dy, const uint16_t* winner, const Pool* p,
+    const Window* rows, const Window* columns, const Py_ssize_t count,
+) noexcept nogil:
+    """Some channels of the pixels of a window that shares none: dy where it won, else zero."""
+    cdef vreal gradient[4]
+    cdef vmask best_tap[4]
+    cdef vmask tap
+    cdef Py_ssize_t r, s, number
+    cdef Py_ssize_t step = p.columns.tap_distance * p.channels
+    cdef Py_ssize_t row_step = p.rows.tap_distance * p.columns.length * p.channels
+    cdef real* to_row = dx + (rows.first * p.columns.length + columns.first) * p.channels
+    cdef real* to_tap
+    cdef int j
+    for j in range(vectors):
+        gradient[j] = load_lanes(dy + j * LANES, count)
+        best_tap[j] = load_winner(winner + j * LANES, count)
+    for r in range(rows.count):  # no-cython-lint
+        to_tap = to_row
+        number = (rows.tap + r) * p.taps_of_row + columns.tap
+        for s in range(columns.count):  # no-cython-lint
+            tap = v_set_whole(number)
+            for j in range(vectors):
+                store_lanes(to_tap + j * LANES,
+                            v_select(v_same(best_tap[j], tap), gradient[j], v_set(0)), count)
+            number = number + 1
+            to_tap = to_tap + step
+        to_row = to_row + row_step
+
+
+cdef void backward_windows_row(
+    real* dx, const real* dy, const uint16_t* winner, const Pool* p, Py_ssize_t row,
+) noexcept nogil:
+    """Row `row` of all output rows of all images, whose windows share no pixels"""
+    cdef Py_ssize_t image = row // p.rows.out_length, channels = p.channels
+    cdef Py_ssize_t in_row = p.columns.length * channels
+    cdef Py_ssize_t out_row = row - image * p.rows.out_length
+    cdef const Window* rows = p.rows.windows + out_row
+    cdef const Window* columns
+    cdef Py_ssize_t column, channel, first, last
+    dx += image * p.rows.length * in_row
+    dy += row * p.columns.out_length * channels
+    winner += row * p.columns.out_length * channels
+    if p.has_gaps:
+        # Rows in no window belong to the window above them.
+        first = rows.first if out_row > 0 else 0
+        last = rows[1].first if out_row + 1 < p.rows.out_length else p.rows.length
+        memset(dx + first * in_row, 0, (last - first) * in_row * sizeof(real))
+    for column in range(p.columns.out_length):
+        columns = p.columns.windows + column
+        channel = 0
+        while channel + BLOCK_VECTORS * LANES <= channels:
+            gradients_of_window(BLOCK_VECTORS, dx + channel, dy + channel, winner + channel, p,
+                                rows, columns, LANES)
+            channel += BLOCK_VECTORS * LANES
+        while channel + LANES <= channels:
+            gradients_of_window(1, dx + channel, dy + channel, winner + channel, p,
+                                rows, columns, LANES)
+            channel += LANES
+        if channels < LANES:
+            gradients_of_window(1, dx, dy, winner, p, rows, columns, channels)
+        elif channel < channels:
+            channel = channels - LANES
+            gradients_of_window(1, dx + channel, dy + channel, winner + channel, p,
+                                rows, columns, LANES)
+        dy += channels
+        winner += channels
 
 
 cdef void backward_row(
     real* dx, const real* dy, const uint16_t* winner, const Pool* p, Py_ssize_t row,
 ) noexcept nogil:
-    """Row `row` of all input rows of all images"""
+    """Row `row` of all input rows (output rows if no windows overlap) of all images"""
+    if not p.overlaps:
+        backward_windows_row(dx, dy, winner, p, row)
+        return
     cdef Py_ssize_t image = row // p.rows.length, channels = p.channels
     cdef const Cover* rows = p.rows.covers + (row - image * p.rows.length)
     cdef const Cover* columns
@@ -218,7 +292,8 @@ cdef void max_pool_backward(
     const Pool* p, int threads,
 ) noexcept nogil:
     """dx = the sum of dy over the windows in which a pixel won"""
-    cdef Py_ssize_t row, rows = p.images * p.rows.length
+    cdef Py_ssize_t row
+    cdef Py_ssize_t rows = p.images * (p.rows.length if p.overlaps else p.rows.out_length)
     if threads == 1:
         for row in range(rows):
             backward_row(dx, dy, winner, p, row)

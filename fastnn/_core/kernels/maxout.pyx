@@ -8,18 +8,15 @@ what both hold is computed twice, to the same value, and no lane is handled alon
 
 from cython.parallel cimport prange
 
+from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.simd cimport (
     LANES,
     real,
     v_and_not,
     v_equal,
     v_less_equal,
-    v_load,
-    v_load_first,
     v_select,
     v_set,
-    v_store,
-    v_store_first,
     vmask,
     vreal,
 )
@@ -30,35 +27,24 @@ cdef enum:
     CHUNK = 8192
 
 
-cdef inline vreal load_units(const real* x, const Py_ssize_t count) noexcept nogil:
-    return v_load(x) if count == LANES else v_load_first(x, count)
-
-
-cdef inline void store_units(real* y, vreal value, const Py_ssize_t count) noexcept nogil:
-    if count == LANES:
-        v_store(y, value)
-    else:
-        v_store_first(y, value, count)
-
-
 cdef inline void largest_of_units(
     real* y, real* winner, const real* x, const Py_ssize_t units, const Py_ssize_t pieces,
     const Py_ssize_t count,
 ) noexcept nogil:
     """`count` consecutive units: LANES, a literal, wherever the row is long enough."""
-    cdef vreal best = load_units(x, count)
+    cdef vreal best = load_lanes(x, count)
     cdef vreal best_piece = v_set(0)
     cdef vreal value
     cdef vmask better
     cdef Py_ssize_t piece
     for piece in range(1, pieces):
-        value = load_units(x + piece * units, count)
+        value = load_lanes(x + piece * units, count)
         # Larger or NaN, and no NaN before it: the first NaN wins, as the first of equals does.
         better = v_and_not(v_equal(best, best), v_less_equal(value, best))
         best = v_select(better, value, best)
         best_piece = v_select(better, v_set(<real>piece), best_piece)
-    store_units(y, best, count)
-    store_units(winner, best_piece, count)
+    store_lanes(y, best, count)
+    store_lanes(winner, best_piece, count)
 
 
 cdef inline void gradient_of_units(
@@ -66,11 +52,11 @@ cdef inline void gradient_of_units(
     const Py_ssize_t count,
 ) noexcept nogil:
     """`count` consecutive units: LANES, a literal, wherever the row is long enough."""
-    cdef vreal gradient = load_units(dy, count)
-    cdef vreal best_piece = load_units(winner, count)
+    cdef vreal gradient = load_lanes(dy, count)
+    cdef vreal best_piece = load_lanes(winner, count)
     cdef Py_ssize_t piece
     for piece in range(pieces):
-        store_units(dx + piece * units,
+        store_lanes(dx + piece * units,
                     v_select(v_equal(best_piece, v_set(<real>piece)), gradient, v_set(0)), count)
 
 
@@ -126,8 +112,11 @@ cdef void maxout_forward(
     """y = the maximum over the pieces of x, NaN if one is; the first of equals wins"""
     cdef Py_ssize_t chunk_rows = rows_of_chunk(units, pieces)
     cdef Py_ssize_t chunk, row
+    if threads == 1:
+        forward_rows(y, winner, x, rows, units, pieces)
+        return
     for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
-                        num_threads=threads, use_threads_if=threads > 1):
+                        num_threads=threads):
         row = chunk * chunk_rows
         forward_rows(y + row * units, winner + row * units, x + row * pieces * units,
                      min(chunk_rows, rows - row), units, pieces)
@@ -142,8 +131,11 @@ cdef void maxout_backward(
     """dx = dy in the piece that won, else 0"""
     cdef Py_ssize_t chunk_rows = rows_of_chunk(units, pieces)
     cdef Py_ssize_t chunk, row
+    if threads == 1:
+        backward_rows(dx, dy, winner, rows, units, pieces)
+        return
     for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
-                        num_threads=threads, use_threads_if=threads > 1):
+                        num_threads=threads):
         row = chunk * chunk_rows
         backward_rows(dx + row * pieces * units, dy + row * units, winner + row * units,
                       min(chunk_rows, rows - row), units, pieces)

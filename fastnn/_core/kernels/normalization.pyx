@@ -22,6 +22,7 @@ from cython.parallel cimport parallel, prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
+from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.kernels.vector_math cimport (
     IDENTITY,
     LEAKY_RELU,
@@ -33,11 +34,9 @@ from fastnn._core.simd cimport (
     LANES,
     real,
     v_load,
-    v_load_first,
     v_set,
     v_sqrt,
     v_store,
-    v_store_first,
     vreal,
 )
 from fastnn._core.step cimport Step, publish
@@ -93,20 +92,6 @@ cdef inline Py_ssize_t chunk_count(Py_ssize_t rows) noexcept nogil:
 
 cdef inline Py_ssize_t vector_count(Py_ssize_t channels) noexcept nogil:
     return (channels + LANES - 1) // LANES
-
-
-cdef inline vreal load_lanes(const real* p, const Py_ssize_t lanes) noexcept nogil:
-    # The branch nearly always goes one way; loading some lanes is slow on older machines.
-    if lanes == LANES:
-        return v_load(p)
-    return v_load_first(p, lanes)
-
-
-cdef inline void store_lanes(real* p, vreal v, const Py_ssize_t lanes) noexcept nogil:
-    if lanes == LANES:
-        v_store(p, v)
-    else:
-        v_store_first(p, v, lanes)
 
 
 cdef inline void load_channels(
@@ -421,12 +406,24 @@ cdef void two_passes(int sums, int results, const Batch* b, int threads) noexcep
     """Pass `sums`, the totals of every channel, then pass `results`; either may be NOTHING"""
     cdef Py_ssize_t vectors = vector_count(b.channels)
     cdef Py_ssize_t block, part, vector
+    cdef Py_ssize_t blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
     if chunk_count(b.rows) <= 1:
-        for block in prange((vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS, schedule="static",
-                            num_threads=threads, use_threads_if=threads > 1):
+        if threads == 1:
+            for block in range(blocks):
+                do_block(sums, results, b, block)
+            return
+        for block in prange(blocks, schedule="static", num_threads=threads):
             do_block(sums, results, b, block)
         return
-    with parallel(num_threads=threads, use_threads_if=threads > 1):
+    if threads == 1:
+        if sums != NOTHING:
+            do_part(sums, b, 0, 1)
+            for vector in range(vectors):
+                finish(sums, b, vector)
+        if results != NOTHING:
+            do_part(results, b, 0, 1)
+        return
+    with parallel(num_threads=threads):
         if sums != NOTHING:
             for part in prange(threads, schedule="static"):
                 do_part(sums, b, part, threads)

@@ -12,10 +12,7 @@ a thread; else it is the input itself.
     │ j k l m │  once         0 j k l m n o p q r 0      but other numbers in the tables
     └─────────┘               └────┘ taps of pixel 0
 
-The tile of a product with patches reads its rows through pointers and its depth through a table:
-
-    forward               y (pixels, filters)     rows: pixels    depth: taps      b: the weights
-    backward to weights   dweight (taps, filters) rows: taps      depth: pixels    b: dy
+patch_tile.pxd multiplies with such patches.
 
 Backward to the input is a convolution of dy again, with the kernel turned over. With a stride, an
 input pixel meets only every stride-th tap. Which ones depends on its position modulo the stride:
@@ -24,17 +21,7 @@ input pixel is written once, and by one thread.
 """
 
 from fastnn._core.kernels.convolution cimport Convolution
-from fastnn._core.simd cimport (
-    LANES,
-    TILE_ROWS,
-    real,
-    v_load,
-    v_load_first,
-    v_set,
-    v_store,
-    v_store_first,
-    vreal,
-)
+from fastnn._core.simd cimport real
 from libc.string cimport memcpy, memset
 
 cdef enum:
@@ -45,6 +32,10 @@ cdef enum:
     BAND_PIXELS = 1024
     # Bands that there should be for the threads to share, however few images there are.
     LEAST_BANDS = 8
+    # Rows whose patches reach beyond the image are computed apart, without the taps that see only
+    # zeros, where they are at least one row in so many (and wide enough to fill tiles).
+    BORDER_SHARE = 4
+    BORDER_WIDTH = 4
 
 cdef struct Patches:
     # Where the patches come from
@@ -71,6 +62,7 @@ cdef struct Patches:
     Py_ssize_t out_left
     # Bands
     bint in_place                  # no patch sees padding
+    bint by_borders                # rows with other taps than their neighbours are apart
     Py_ssize_t padded_width
     Py_ssize_t row_stride          # elements from one row of a band to the next
     Py_ssize_t image_stride        # and from one image to the next
@@ -86,6 +78,19 @@ cdef struct Band:
     Py_ssize_t first_row           # of the grid
     Py_ssize_t rows
 
+cdef struct Taps:
+    # Elements of a patch of one group, in the order of the weights
+    Py_ssize_t count               # in the table
+    Py_ssize_t outside             # before those in the table, left out
+    Py_ssize_t of_phase            # all
+
+cdef struct Space:
+    # A thread's workspace
+    real* band
+    int* pixels
+    int* outputs
+    int* taps
+
 
 cdef inline Py_ssize_t ceiling(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
@@ -98,6 +103,8 @@ cdef inline void cut_into_bands(Patches* p) noexcept nogil:
     padded_rows = (p.grid_height - 1) * p.stride_height + p.reach_height
     p.in_place = (p.pad_top <= 0 and p.pad_left <= 0 and padded_rows - p.pad_top <= p.height
                   and p.padded_width - p.pad_left <= p.width)
+    p.by_borders = (not p.in_place and p.grid_width >= BORDER_WIDTH
+                    and p.grid_height <= BORDER_SHARE * (p.reach_height - 1))
     row = p.padded_width * p.channels
     rows = (BAND_ELEMENTS // row - p.reach_height) // p.stride_height + 1
     rows = min(rows, BAND_PIXELS // p.grid_width,
@@ -195,6 +202,30 @@ cdef inline Band take_band(const real* x, const Patches* p, Py_ssize_t index, re
     return band
 
 
+cdef inline Py_ssize_t row_of_first_tap(const Patches* p, Py_ssize_t row) noexcept nogil:
+    """The row of the image where the patches of a row of the grid begin; may be outside."""
+    return row * p.stride_height - p.pad_top
+
+
+cdef inline bint sees_border(const Patches* p, Py_ssize_t row) noexcept nogil:
+    cdef Py_ssize_t first = row_of_first_tap(p, row)
+    return first < 0 or first + p.reach_height > p.height
+
+
+cdef inline Band part_of_band(
+    const Patches* p, const Band* band, Py_ssize_t index, Py_ssize_t row,
+) noexcept nogil:
+    """From row `row` of image `index` as many rows as see the same taps within the image."""
+    cdef Band part
+    part.data = band.data + index * p.image_stride + row * p.stride_height * p.row_stride
+    part.first_image, part.images = band.first_image + index, 1
+    part.first_row, part.rows = band.first_row + row, 1
+    while (row + part.rows < band.rows and not sees_border(p, part.first_row)
+            and not sees_border(p, part.first_row + part.rows)):
+        part.rows += 1
+    return part
+
+
 cdef inline Py_ssize_t pixel_tables(
     int* pixels, int* outputs, const Patches* p, const Band* band,
     Py_ssize_t phase_height, Py_ssize_t phase_width,
@@ -234,12 +265,17 @@ cdef inline Py_ssize_t tap_position(
     return -1 if beyond % phases else reach - 1 - beyond // phases
 
 
-cdef inline Py_ssize_t tap_table(
-    int* taps, const Patches* p, const Convolution* g, bint backward,
-    Py_ssize_t phase_height, Py_ssize_t phase_width,
+cdef inline Taps tap_table(
+    int* table, const Patches* p, const Convolution* g, bint backward,
+    Py_ssize_t phase_height, Py_ssize_t phase_width, Py_ssize_t grid_row,
 ) noexcept nogil:
-    """Where the elements of a patch of one group lie, in the order of the weights; their number."""
-    cdef Py_ssize_t r, s, c, row, column, n = 0
+    """Where the elements of a patch of one group lie, in the order of the weights.
+
+    With `by_borders` without those that lie above or below the image for the patches of `grid_row`.
+    """
+    cdef Py_ssize_t r, s, c, row, column, channels = p.channels // g.groups
+    cdef Py_ssize_t first = row_of_first_tap(p, grid_row)
+    cdef Taps taps = Taps(0, 0, 0)
     cdef int start
     for r in range(g.kernel_height):
         row = tap_position(r, g.dilation_height, p.out_stride_height, phase_height, p.reach_height,
@@ -251,91 +287,26 @@ cdef inline Py_ssize_t tap_table(
                                   backward)
             if column < 0:
                 continue
+            taps.of_phase += channels
+            if p.by_borders and (first + row < 0 or first + row >= p.height):
+                if taps.count == 0:
+                    taps.outside += channels
+                continue
             start = <int>(row * p.row_stride + column * p.channels)
-            for c in range(p.channels // g.groups):
-                taps[n] = start + <int>c
-                n += 1
-    return n
+            for c in range(channels):
+                table[taps.count + c] = start + <int>c
+            taps.count += channels
+    return taps
 
 
-cdef inline void patch_tile(
-    const int rows, const int vectors, const Py_ssize_t depth,
-    const real* a, const int* a_rows, const int* a_depth,
-    const real* b, const Py_ssize_t b_depth,
-    real* c, const int* c_rows, const real* start, const bint accumulate, const Py_ssize_t last_lanes,
-) noexcept nogil:
-    """One tile; `rows` and `vectors` are literals where it is called, so that all loops unroll.
-
-    c[c_rows[i]] (vectors,) = sum over k of a[a_rows[i] + a_depth[k]] * b[k * b_depth] (vectors,),
-    plus `start` (vectors,) unless NULL, plus c itself if `accumulate`.
-    """
-    cdef vreal sums[8][4]
-    cdef vreal b_values[4]
-    cdef const real* a_row[8]
-    cdef real a_value
-    cdef int i, j
-    cdef Py_ssize_t k, at
-    for i in range(rows):
-        a_row[i] = a + a_rows[i]
-        for j in range(vectors):
-            if accumulate:
-                sums[i][j] = v_load_first(c + c_rows[i] + j * LANES,
-                                          LANES if j < vectors - 1 else last_lanes)
-            elif start != NULL:
-                sums[i][j] = v_load(start + j * LANES)
-            else:
-                sums[i][j] = v_set(0)
-    for k in range(depth):  # no-cython-lint
-        at = a_depth[k]
-        for j in range(vectors):
-            b_values[j] = v_load(b + j * LANES)
-        for i in range(rows):
-            a_value = a_row[i][at]
-            for j in range(vectors):
-                sums[i][j] += a_value * b_values[j]
-        b += b_depth
-    for i in range(rows):
-        for j in range(vectors - 1):
-            v_store(c + c_rows[i] + j * LANES, sums[i][j])
-        if last_lanes == LANES:
-            v_store(c + c_rows[i] + (vectors - 1) * LANES, sums[i][vectors - 1])
-        else:
-            v_store_first(c + c_rows[i] + (vectors - 1) * LANES, sums[i][vectors - 1], last_lanes)
-
-
-cdef inline void patch_tiles(
-    const int vectors, const Py_ssize_t rows, const Py_ssize_t depth,
-    const real* a, const int* a_rows, const int* a_depth,
-    const real* b, const Py_ssize_t b_depth,
-    real* c, const int* c_rows, const real* start, const bint accumulate, const Py_ssize_t last_lanes,
-) noexcept nogil:
-    """All rows, by tiles of nearly the same height: 25 rows are 7 + 6 + 6 + 6, not 8 + 8 + 8 + 1."""
-    cdef Py_ssize_t tile, tiles = ceiling(rows, TILE_ROWS), height
-    for tile in range(tiles):
-        height = (tile + 1) * rows // tiles - tile * rows // tiles
-        if TILE_ROWS >= 8 and height == 8:
-            patch_tile(8, vectors, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start,
-                       accumulate, last_lanes)
-        elif TILE_ROWS >= 8 and height == 7:
-            patch_tile(7, vectors, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start,
-                       accumulate, last_lanes)
-        elif height == 6:
-            patch_tile(6, vectors, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start,
-                       accumulate, last_lanes)
-        elif height == 5:
-            patch_tile(5, vectors, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start,
-                       accumulate, last_lanes)
-        elif height == 4:
-            patch_tile(4, vectors, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start,
-                       accumulate, last_lanes)
-        elif height == 3:
-            patch_tile(3, vectors, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start,
-                       accumulate, last_lanes)
-        elif height == 2:
-            patch_tile(2, vectors, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start,
-                       accumulate, last_lanes)
-        else:
-            patch_tile(1, vectors, depth, a, a_rows, a_depth, b, b_depth, c, c_rows, start,
-                       accumulate, last_lanes)
-        a_rows += height
-        c_rows += height
+cdef inline Space space_of(char* workspace, const Patches* p) noexcept nogil:
+    """As fastnn/_compiler/convolution/direct.py counts it."""
+    cdef Space space
+    cdef Py_ssize_t pixels = max(<Py_ssize_t>BAND_PIXELS, p.grid_width)
+    cdef Py_ssize_t elements = max(<Py_ssize_t>BAND_ELEMENTS,
+                                   p.reach_height * p.padded_width * p.channels)
+    space.band = <real*>workspace
+    space.pixels = <int*>(space.band + elements)
+    space.outputs = space.pixels + pixels
+    space.taps = space.outputs + pixels
+    return space

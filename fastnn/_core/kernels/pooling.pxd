@@ -14,7 +14,6 @@ All that depends on stride, padding, dilation, rounding or an adaptive size is i
 kernels know none of it, and neither pass scatters.
 """
 
-from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first, vreal
 from fastnn._core.step cimport Step
 from libc.stdint cimport int64_t
 
@@ -47,6 +46,8 @@ cdef struct Pool:
     Py_ssize_t images
     Py_ssize_t channels
     Py_ssize_t taps_of_row     # the kernel's width
+    bint overlaps              # whether windows share pixels
+    bint has_gaps              # whether there are pixels in no window
     Axis rows
     Axis columns
 
@@ -59,16 +60,5 @@ cdef inline Axis axis_of(const Py_ssize_t* sizes, const void* tables) noexcept n
 
 cdef inline Pool pool_of(const Step* s, const void* rows, const void* columns) noexcept nogil:
     """The order of fastnn/_compiler/operators/pooling.py."""
-    return Pool(s.size[0], s.size[1], s.size[2], axis_of(s.size + 3, rows),
-                axis_of(s.size + 8, columns))
-
-
-cdef inline vreal load_channels(const real* x, const Py_ssize_t count) noexcept nogil:
-    return v_load(x) if count == LANES else v_load_first(x, count)
-
-
-cdef inline void store_channels(real* y, vreal value, const Py_ssize_t count) noexcept nogil:
-    if count == LANES:
-        v_store(y, value)
-    else:
-        v_store_first(y, value, count)
+    return Pool(s.size[0], s.size[1], s.size[2], s.size[3], s.size[4],
+                axis_of(s.size + 5, rows), axis_of(s.size + 10, columns))

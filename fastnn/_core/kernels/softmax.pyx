@@ -159,8 +159,10 @@ cdef void softmax_forward(
     """y = exp(x - m) / sum(exp(x - m)) by rows, m the row's maximum"""
     cdef Py_ssize_t height = rows_of_chunk(columns)
     cdef Py_ssize_t chunk, first
-    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        softmax_rows(y, x, rows, columns)
+        return
+    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
         first = chunk * height
         softmax_rows(y + first * columns, x + first * columns, min(height, rows - first), columns)
 
@@ -174,8 +176,10 @@ cdef void softmax_backward(
     """dx = y (dy - sum(dy y)) by rows"""
     cdef Py_ssize_t height = rows_of_chunk(columns)
     cdef Py_ssize_t chunk, at
-    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        softmax_gradient_rows(dx, dy, y, rows, columns)
+        return
+    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
         at = chunk * height * columns
         softmax_gradient_rows(dx + at, dy + at, y + at, min(height, rows - chunk * height), columns)
 
@@ -188,8 +192,10 @@ cdef void log_softmax_forward(
     """y = x - m - log(sum(exp(x - m))) by rows, m the row's maximum"""
     cdef Py_ssize_t height = rows_of_chunk(columns)
     cdef Py_ssize_t chunk, first
-    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        log_softmax_rows(y, x, rows, columns)
+        return
+    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
         first = chunk * height
         log_softmax_rows(y + first * columns, x + first * columns, min(height, rows - first),
                          columns)
@@ -204,8 +210,10 @@ cdef void log_softmax_backward(
     """dx = dy - exp(y) sum(dy) by rows"""
     cdef Py_ssize_t height = rows_of_chunk(columns)
     cdef Py_ssize_t chunk, at
-    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    if threads == 1:
+        log_softmax_gradient_rows(dx, dy, y, rows, columns)
+        return
+    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
         at = chunk * height * columns
         log_softmax_gradient_rows(dx + at, dy + at, y + at, min(height, rows - chunk * height),
                                   columns)

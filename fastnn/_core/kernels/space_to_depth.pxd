@@ -11,6 +11,7 @@ A kernel of 11 x 11 and stride 4 on 3 channels becomes 3 x 3 on 48, with zeros f
 column of taps beyond the eleventh, and Winograd's tiles fit it.
 """
 
+from cython.parallel cimport prange
 from fastnn._core.kernels.convolution cimport Convolution
 from fastnn._core.kernels.winograd_tiling cimport Tiling
 from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first
@@ -53,6 +54,21 @@ cdef inline void blocks_row(
                 for j in range(max(0, -left), min(t.stride, g.width - left)):
                     memcpy(to + j * g.channels, source + j * g.channels, g.channels * sizeof(real))
             to += run
+
+
+cdef inline void blocks_of_images(
+    const Tiling* t, const Convolution* g,
+    real* blocks,        # (images, t.height, t.width, stride * stride * channels)
+    const real* x,       # (images, height, width, channels)
+    const int threads,
+) noexcept nogil:
+    cdef Py_ssize_t row
+    if threads == 1:
+        for row in range(g.images * t.height):
+            blocks_row(t, g, blocks, x, row)
+    else:
+        for row in prange(g.images * t.height, schedule="static", num_threads=threads):
+            blocks_row(t, g, blocks, x, row)
 
 
 cdef inline void image_row(

@@ -199,7 +199,7 @@ cdef void clip_factor(
 
 cdef void run_sgd_update(const Step* s) noexcept nogil:
     sgd_update(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
-               <int64_t*>s.data[4], s.size[0], s.size[1] != 0,
+               <int64_t*>s.data[4], s.size[0], s.scalar[4] != 0,
                s.scalar[0], s.scalar[1], s.scalar[2], s.scalar[3], s.threads)
 
 

@@ -39,7 +39,6 @@ from fastnn.nn.functional.layers import (
 )
 from fastnn.nn.functional.loss import (
     binary_cross_entropy_with_logits,
-    check_reduction,
     cross_entropy,
     mse_loss,
     multi_margin_loss,

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastnn._compiler.layout import seen_shape
 from fastnn.nn.functional.record import computes_on_arrays, new_salt
+
+
+def is_whole(number: Any, least: int) -> bool:
+    """Whether it is a whole number of `least` or more."""
+    return (
+        isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number >= least
+    )
 
 
 def pair(name: str, value: Any, least: int) -> tuple[int, int]:
     """One number for both axes, or one for each: (height, width)."""
     numbers = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(numbers) != 2 or any(
-        isinstance(n, bool) or int(n) != n or n < least for n in numbers
-    ):
+    if len(numbers) != 2 or not all(is_whole(n, least) for n in numbers):
         raise ValueError(
             f"got {name}={value!r}, expected a whole number of {least} or more, or two of them"
         )
@@ -68,6 +75,12 @@ def max_pool2d(
     return input.graph.record("max_pool", [input], **attributes)[0]
 
 
+def check_divisor(divisor: float | None) -> None:
+    """Not zero."""
+    if divisor == 0:
+        raise ValueError("got divisor_override=0, expected another number")
+
+
 @computes_on_arrays("input")
 def avg_pool2d(
     input: Any,
@@ -96,12 +109,22 @@ def avg_pool2d(
     -------
     (batch, channels, out_height, out_width)
     """
-    if divisor_override == 0:
-        raise ValueError("got divisor_override=0, expected another number")
+    check_divisor(divisor_override)
     attributes = pooling_windows(kernel_size, stride, padding, 1, ceil_mode)
     attributes["count_padding"] = (bool(count_include_pad),) * 2
     divisor = float(divisor_override or 0)
     return input.graph.record("average_pool", [input], divisor=divisor, **attributes)[0]
+
+
+def size_or_kept(output_size: Any) -> tuple[int | None, ...]:
+    """(height, width), None where an axis is kept."""
+    size = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    if len(size) != 2 or not all(n is None or is_whole(n, 1) for n in size):
+        raise ValueError(
+            f"got output_size={output_size!r}, expected a whole number of 1 or more or None, or "
+            "two of them"
+        )
+    return size
 
 
 @computes_on_arrays("input")
@@ -118,10 +141,10 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     -------
     (batch, channels, *output_size)
     """
-    size = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
-    kept = seen_shape(input)[-2:] if None in size else size
-    size = [k if n is None else n for n, k in zip(size, kept, strict=True)]
-    attributes = {"output_size": pair("output_size", size, 1), "divisor": 0.0}
+    size = size_or_kept(output_size)
+    if None in size:
+        size = tuple(n or kept for n, kept in zip(size, seen_shape(input)[-2:], strict=True))
+    attributes = {"output_size": size, "divisor": 0.0}
     return input.graph.record("average_pool", [input], **attributes)[0]
 
 
@@ -142,12 +165,18 @@ def pad(input: Any, pad: Any) -> Any:
 def frame_of(padding: Any) -> tuple[int, ...]:
     """(left, right, top, bottom), from four numbers or one."""
     frame = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * 4
-    if len(frame) != 4 or any(isinstance(n, bool) or int(n) != n or n < 0 for n in frame):
+    if len(frame) != 4 or not all(is_whole(n, 0) for n in frame):
         raise ValueError(
             f"got padding={padding!r}, expected a whole number of 0 or more, or four of them "
             "(left, right, top, bottom)"
         )
     return tuple(int(n) for n in frame)
+
+
+def check_response_size(size: Any) -> None:
+    """A whole number of channels."""
+    if not is_whole(size, 1):
+        raise ValueError(f"got size={size!r}, expected a whole number of 1 or more")
 
 
 @computes_on_arrays("input")
@@ -162,8 +191,7 @@ def local_response_norm(
     size : int
         Channels of a window; beyond the first and the last there are zeros.
     """
-    if isinstance(size, bool) or int(size) != size or size < 1:
-        raise ValueError(f"got size={size!r}, expected a whole number of 1 or more")
+    check_response_size(size)
     return input.graph.record(
         "local_response", [input], size=int(size), alpha=float(alpha), beta=float(beta), k=float(k)
     )[0]
@@ -174,6 +202,6 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """In training, whole channels zero with probability `p`, else ``x / (1 - p)``."""
     if not training or p == 0:
         return input
-    return input.graph.record(
-        "dropout_channels", [input], p=float(p), salt=new_salt(input.graph)
-    )[0]
+    return input.graph.record("dropout_channels", [input], p=float(p), salt=new_salt(input.graph))[
+        0
+    ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from fastnn._compiler.graph import Value
+from fastnn._compiler.layout import seen_shape
 from fastnn.nn.functional.record import (
     computes_on_arrays,
     constant,
@@ -81,10 +83,26 @@ def elu(input: Any, alpha: Any = 1.0) -> Any:
     return input.graph.record("elu", [input, constant(input.graph, [alpha])])[0]
 
 
+def as_image(input: Value) -> Value:
+    """(batch, channels, length) as images of one row: by channels is by axis 1, as in PyTorch."""
+    if len(input.shape) != 2:
+        return input
+    channels, length = input.shape
+    return input.graph.record("reshape", [input], shape=(channels, 1, length))[0]
+
+
+def like(output: Value, input: Value) -> Value:
+    """What `as_image` changed, changed back."""
+    if len(input.shape) != 2:
+        return output
+    return output.graph.record("reshape", [output], shape=input.shape)[0]
+
+
 @computes_on_arrays("input")
 def prelu(input: Any, weight: Any) -> Any:
     """``x`` where positive, else ``weight * x``; `weight` (1,) or one for each channel."""
-    return input.graph.record("prelu", [input, weight_in_graph(input.graph, weight, (0,))])[0]
+    inputs = [as_image(input), weight_in_graph(input.graph, weight, (0,))]
+    return like(input.graph.record("prelu", inputs)[0], input)
 
 
 @computes_on_arrays("input")
@@ -93,22 +111,44 @@ def maxout(input: Any, pieces: int) -> Any:
     return input.graph.record("maxout", [input], pieces=int(pieces))[0]
 
 
+def require_last(name: str, input: Value, dim: int) -> None:
+    """ValueError unless `dim`, counted with the batch, is the last axis."""
+    if dim not in (-1, len(input.shape)):
+        raise ValueError(
+            f"{name}: got dim={dim} for {('batch', *seen_shape(input))}, expected the last axis, -1"
+        )
+
+
 @computes_on_arrays("input")
-def softmax(input: Any) -> Any:
+def softmax(input: Any, dim: int = -1) -> Any:
     """``exp(x) / sum(exp(x))`` over the last axis."""
+    require_last("softmax", input, dim)
     return input.graph.record("softmax", [input], log=False)[0]
 
 
 @computes_on_arrays("input")
-def log_softmax(input: Any) -> Any:
+def log_softmax(input: Any, dim: int = -1) -> Any:
     """``x - log(sum(exp(x)))`` over the last axis."""
+    require_last("log_softmax", input, dim)
     return input.graph.record("softmax", [input], log=True)[0]
 
 
 @computes_on_arrays("input")
-def flatten(input: Any) -> Any:
-    """(batch, ...) to (batch, product), in PyTorch's order."""
-    return input.graph.record("reshape", [input], shape=(input.size,))[0]
+def flatten(input: Any, start_dim: int = 1, end_dim: int = -1) -> Any:
+    """Joins the axes from `start_dim` to `end_dim`, in PyTorch's order; the batch is axis 0."""
+    given = seen_shape(input)
+    axes = len(given) + 1
+    start, end = (dim + axes if dim < 0 else dim for dim in (start_dim, end_dim))
+    if axes == 1 and (start_dim, end_dim) == (1, -1):
+        start, end = 1, 0  # (batch,) to (batch, 1)
+    elif not 1 <= start <= end < axes:
+        raise ValueError(
+            f"flatten: got start_dim={start_dim}, end_dim={end_dim} for "
+            f"{('batch', *given)}, expected axes after the batch in order"
+        )
+    joined = math.prod(given[start - 1 : end])
+    shape = (*given[: start - 1], joined, *given[end:])
+    return input.graph.record("reshape", [input], shape=shape)[0]
 
 
 @computes_on_arrays("inputs")
@@ -138,7 +178,7 @@ def batch_norm(
     eps: float = 1e-5,
     batches_tracked: Any = None,
 ) -> Any:
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` by channel (the last axis).
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` by channel (axis 1).
 
     In training, and where there are no running averages, mean and variance are the batch's, and
     the running averages move by `momentum` towards them (cumulatively if it is None).
@@ -146,7 +186,7 @@ def batch_norm(
     graph = input.graph
     use_batch = training or running_mean is None
     values = [
-        input,
+        as_image(input),
         weight_in_graph(graph, weight, (0,)),
         weight_in_graph(graph, bias, (0,)),
         in_graph(graph, running_mean),
@@ -154,4 +194,4 @@ def batch_norm(
         None if batches_tracked is None else in_graph(graph, batches_tracked),
     ]
     attributes = {"training": use_batch, "momentum": momentum, "eps": float(eps)}
-    return graph.record("batchnorm", values, **attributes)[0]
+    return like(graph.record("batchnorm", values, **attributes)[0], input)

@@ -66,10 +66,15 @@ def in_graph(graph: Graph, thing: Any) -> Value | None:
                 "whole module with astype"
             )
         return graph.source(thing, thing.shape)
+    # A kernel reads, and may write, the array itself: it has to be what the kernel takes it for.
     array = np.asarray(thing)
-    if array.dtype.kind == "i" and array.dtype == np.int64 and array.ndim == 0:
-        return graph.source(Buffer(array), (), "int64")
-    return graph.source(Buffer(array), array.shape)
+    dtype = "int64" if array.ndim == 0 and array.dtype == np.int64 else graph.dtype
+    if array.dtype != dtype or not array.flags.carray:
+        raise TypeError(
+            f"got an array of {array.dtype} of shape {array.shape}, expected a writeable, "
+            f"C-contiguous one of {dtype} like the network; convert a module with astype"
+        )
+    return graph.source(Buffer(array), array.shape, dtype)
 
 
 def constant(graph: Graph, values: Any) -> Value | None:

@@ -1,0 +1,17 @@
+"""How convolutions are computed: algorithms, and which of them by shape.
+
+                      ┌ geometry.py      sizes, strides, padding, dilation, groups
+    Conv2d ──choice.py┤
+    (operator)        └ algorithm.py     what an algorithm tells the compiler: where it fits, the form
+                           │             of the weights that it reads, the workspace of each direction
+                           ├── depthwise.py        one filter for each channel
+                           ├── pointwise.py        1 x 1: the fully connected layer on every pixel
+                           ├── space_to_depth.py   strided 11 x 11, as Winograd's on blocks of pixels
+                           ├── winograd.py         F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5)
+                           ├── direct.py           an implicit product with patches, for anything
+                           └── im2col.py           the textbook's explicit patch matrix
+
+An algorithm has kernels in `fastnn/_core/kernels/`: one that prepares weights, and one for each
+direction (forward, to the input, to the parameters), which are chosen apart. Numbers that both a
+kernel and its file here need are named alike in both.
+"""

@@ -1,0 +1,188 @@
+"""Optimizers: options that change on the way, parameters that are left out, beside PyTorch."""
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import nn, optim
+from fastnn.nn import functional as F
+
+
+@pytest.fixture
+def data(rng):
+    return rng.standard_normal((32, 4)), rng.integers(0, 3, 32)
+
+
+def network():
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).astype(np.float64)
+
+
+def by_hand(step, velocity, weight, data, lr, momentum=0.0, nesterov=False):
+    """A step of SGD written down with the gradient that fastnn computed."""
+    step.forward(*data)
+    step.backward()
+    gradient = step.model[0].weight.grad.copy()
+    expected_velocity = momentum * velocity + gradient
+    direction = gradient + momentum * expected_velocity if nesterov else expected_velocity
+    return weight - lr * direction, expected_velocity
+
+
+def test_options_hold_from_the_next_step_on(data):
+    optimizer = optim.SGD(lr=0.1, momentum=0.9)
+    step = fastnn.TrainingStep(network(), nn.CrossEntropyLoss(), optimizer)
+    velocity = np.zeros((8, 4))
+    for changes in (
+        {},
+        {"momentum": 0.5},
+        {"nesterov": True},
+        {"lr": 0.01},
+        {"nesterov": False},
+    ):
+        optimizer.param_groups[0].update(changes)
+        options = {k: optimizer.param_groups[0][k] for k in ("lr", "momentum", "nesterov")}
+        weight = step.model[0].weight.data.copy()
+        expected, velocity = by_hand(step, velocity, weight, data, **options)
+        step.update()
+        np.testing.assert_allclose(step.model[0].weight.data, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_momentum_turned_on_later(data):
+    optimizer = optim.SGD(lr=0.1)
+    step = fastnn.TrainingStep(network(), nn.CrossEntropyLoss(), optimizer)
+    step(*data)
+    optimizer.param_groups[0]["momentum"] = 0.9
+    velocity, weight = np.zeros((8, 4)), step.model[0].weight.data.copy()
+    for _ in range(2):
+        weight, velocity = by_hand(step, velocity, weight, data, 0.1, 0.9)
+        step.update()
+        np.testing.assert_allclose(step.model[0].weight.data, weight, rtol=1e-12, atol=1e-15)
+
+
+def test_freezing_a_parameter_is_seen(data):
+    model = network()
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9))
+    step(*data)
+    for parameter in model[0].parameters():
+        parameter.requires_grad = False
+    frozen, other = model[0].weight.data.copy(), model[2].weight.data.copy()
+    step(*data)
+    np.testing.assert_array_equal(model[0].weight.data, frozen)
+    assert (model[2].weight.data != other).any()
+    model[0].weight.requires_grad = True
+    step(*data)
+    assert (model[0].weight.data != frozen).any()
+
+
+def test_a_frozen_parameter_does_not_count_in_the_norm(data):
+    model = network()
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1), max_grad_norm=1e-3)
+    step(*data)
+    model[0].requires_grad_(False)
+    step(*data)
+    squares = sum(float((p.grad**2).sum()) for p in model[2].parameters())
+    # Clipping scales in the update, not in `grad`.
+    assert step.grad_norm == pytest.approx(squares**0.5, rel=1e-12)
+
+
+class Switched(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(4, 3)
+        self.use_both = True
+
+    def forward(self, x):
+        return self.first(x) + self.second(x) if self.use_both else self.first(x)
+
+
+def test_an_unused_parameter_stays(data):
+    model = Switched()
+    optimizer = optim.SGD(lr=0.1, momentum=0.9, weight_decay=0.1)
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optimizer)
+    step(*data)
+    model.use_both = False
+    before = model.second.weight.data.copy()
+    step(*data)
+    np.testing.assert_array_equal(model.second.weight.data, before)
+    model.use_both = True
+    step(*data)
+    assert (model.second.weight.data != before).any()
+
+
+def test_a_group_added_later_is_trained(data):
+    model = network()
+    optimizer = optim.SGD(model[0].parameters(), lr=0.1, momentum=0.9)
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optimizer)
+    before = model[2].weight.data.copy()
+    step(*data)
+    np.testing.assert_array_equal(model[2].weight.data, before)
+    optimizer.add_param_group({"params": model[2].parameters(), "lr": 0.0})
+    step(*data)
+    np.testing.assert_array_equal(model[2].weight.data, before)
+    optimizer.param_groups[1]["lr"] = 0.1
+    step(*data)
+    assert (model[2].weight.data != before).any()
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.05])
+def test_groups_as_in_pytorch(data, max_norm):
+    torch = pytest.importorskip("torch", reason="the reference is PyTorch")
+    X, y = data
+    ours = network()
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)
+    ).double()
+    theirs.load_state_dict({k: torch.from_numpy(v) for k, v in ours.state_dict().items()})
+
+    def groups(model):
+        return [
+            {"params": model[0].parameters(), "lr": 0.2, "momentum": 0.0},
+            {"params": [model[2].weight], "weight_decay": 0.1, "dampening": 0.3},
+            {"params": [model[2].bias], "nesterov": True},
+        ]
+
+    optimizer = torch.optim.SGD(groups(theirs), lr=0.05, momentum=0.9)
+    step = fastnn.TrainingStep(
+        ours, nn.CrossEntropyLoss(), optim.SGD(groups(ours), lr=0.05, momentum=0.9), max_norm
+    )
+    for _ in range(20):
+        loss = torch.nn.functional.cross_entropy(theirs(torch.from_numpy(X)), torch.from_numpy(y))
+        optimizer.zero_grad()
+        loss.backward()
+        if max_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_norm)
+        optimizer.step()
+        assert step(X, y) == pytest.approx(loss.item(), rel=1e-10)
+        if max_norm is not None:
+            assert step.grad_norm == pytest.approx(norm.item(), rel=1e-10)
+    for key, value in theirs.state_dict().items():
+        np.testing.assert_allclose(ours.state_dict()[key], value.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_clipping_by_hand(data):
+    model = network()
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    step.forward(*data)
+    step.backward()
+    norm = optim.clip_grad_norm_(model.parameters(), 0.01)
+    after = sum(float((p.grad**2).sum()) for p in model.parameters()) ** 0.5
+    assert norm > 0.01 and after == pytest.approx(0.01, rel=1e-3)
+
+
+def test_options_that_are_no_numbers():
+    for lr in (None, "0.1", True, float("nan"), -1):
+        with pytest.raises(ValueError, match="got lr="):
+            optim.SGD(lr=lr)
+
+
+def test_functional_weights_are_not_trained(data):
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.matrix = np.ones((3, 4))
+
+        def forward(self, x):
+            return F.linear(x, self.matrix)
+
+    model = Fixed()
+    fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))(*data)
+    np.testing.assert_array_equal(model.matrix, 1)

@@ -1,0 +1,210 @@
+"""Trainer: several inputs and outputs, predictions by loss, copies, errors of callbacks."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import nn, optim
+from fastnn.nn import functional as F
+
+
+@pytest.fixture
+def X(rng):
+    return rng.standard_normal((150, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def y(X):
+    return (X[:, 0] > 0).astype(np.int64) + (X[:, 1] > 0)
+
+
+def trainer_of(model, loss=None, **options):
+    return fastnn.Trainer(model, loss or nn.CrossEntropyLoss(), optim.SGD(lr=0.1, **options))
+
+
+def network():
+    return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 3), nn.Linear(2, 3)
+
+    def forward(self, inputs):
+        x, extra = inputs
+        return self.first(x) + self.second(extra)
+
+
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.classes, self.amount = nn.Linear(6, 3), nn.Linear(6, 1)
+
+    def forward(self, x):
+        return {"classes": self.classes(x), "amount": self.amount(x)}
+
+
+class BothLosses(nn.Module):
+    def forward(self, output, target):
+        labels, amounts = target
+        return F.cross_entropy(output["classes"], labels) + F.mse_loss(output["amount"], amounts)
+
+
+def test_two_inputs(X, y):
+    trainer = trainer_of(TwoInputs())
+    inputs = (X, X[:, :2])
+    history = trainer.fit(inputs, y, epochs=15, batch_size=32, validation_data=(inputs, y))
+    assert history["val_loss"][-1] < history["val_loss"][0]
+    assert trainer.predict(inputs, batch_size=40).shape == (150,)
+    with pytest.raises(ValueError, match="target: got 149 examples, expected 150"):
+        trainer.fit(inputs, y[:149])
+    with pytest.raises(ValueError, match="input 1: got 149 examples, expected 150"):
+        trainer.fit((X, X[:149, :2]), y)
+
+
+def test_two_heads(X, y):
+    trainer = trainer_of(TwoHeads(), BothLosses())
+    targets = (y, X[:, 2:3] * 2)
+    history = trainer.fit(X, targets, epochs=15, batch_size=32)
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+    output = trainer.predict(X, batch_size=40)
+    assert output["classes"].shape == (150, 3) and output["amount"].shape == (150, 1)
+    np.testing.assert_allclose(output["amount"], trainer.model(X)["amount"], rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match="several outputs"):
+        trainer.predict_proba(X)
+
+
+def test_two_sides(X):
+    sides = X[:, :2] > 0
+    trainer = trainer_of(nn.Linear(6, 2), nn.BCEWithLogitsLoss(), momentum=0.9)
+    trainer.fit(X, sides, epochs=40)
+    probabilities = trainer.predict_proba(X)
+    scores = trainer.predict_scores(X).astype(np.float64)
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-scores)), rtol=1e-5)
+    assert (trainer.predict(X) == (probabilities > 0.5)).all()
+    assert (trainer.predict(X) == sides).mean() > 0.95
+
+
+def test_regression(X):
+    target = X @ np.linspace(-1, 1, 12).reshape(6, 2)
+    trainer = trainer_of(nn.Linear(6, 2), nn.MSELoss())
+    history = trainer.fit(X, target, epochs=30, validation_split=0.2)
+    assert history["val_loss"][-1] < 1e-3 and "accuracy" not in history
+    np.testing.assert_allclose(trainer.predict(X), target, atol=0.1)
+    with pytest.raises(TypeError, match="MSELoss has no probabilities"):
+        trainer.predict_proba(X)
+    with pytest.raises(ValueError, match=r"got a target of shape \('batch',\)"):
+        trainer.fit(X, target[:, 0])
+
+
+def test_predict_goes_by_batches(X, y):
+    trainer = trainer_of(network())
+    trainer.fit(X, y, epochs=1)
+    many = np.broadcast_to(X[:1], (100_000, 6))  # one row of memory
+    assert (trainer.predict(many) == trainer.predict(X[:1])[0]).all()
+    with pytest.raises(ValueError, match="empty batch"):
+        trainer.predict(X[:0])
+    with pytest.raises(ValueError, match="batch_size=0"):
+        trainer.predict(X, batch_size=0)
+
+
+@pytest.mark.parametrize(
+    "twin", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"]
+)
+def test_a_copy_goes_on_like_the_original(twin, X, y):
+    original = trainer_of(network(), momentum=0.9, weight_decay=1e-3)
+    original.fit(X, y, epochs=2, seed=0)
+    duplicate = twin(original)
+    assert duplicate.history["loss"] == original.history["loss"]
+    got = duplicate.fit(X, y, epochs=2, seed=1)["loss"]
+    assert got == original.fit(X, y, epochs=2, seed=1)["loss"]
+    other = twin(original.step)
+    assert other(X, y) == original.step(X, y)
+
+
+def test_seeds_of_shuffling(X, y):
+    def losses(**options):
+        fastnn.manual_seed(0)
+        trainer = trainer_of(network())
+        return trainer.fit(X, y, epochs=3, batch_size=16, validation_split=0.2, **options)["loss"]
+
+    assert losses(seed=1) == losses(seed=1)
+    assert losses(seed=1) != losses(seed=2)
+    assert losses() == losses()  # what manual_seed began
+
+
+def test_an_error_in_a_callback_leaves_everything_usable(X, y):
+    ended = []
+
+    class Fails(fastnn.Callback):
+        def on_epoch_end(self, trainer, epoch, row):
+            raise LookupError("mine")
+
+        def on_fit_end(self, trainer):
+            ended.append(True)
+
+    trainer = trainer_of(network())
+    with pytest.raises(LookupError, match="mine"):
+        trainer.fit(X, y, epochs=3, callbacks=[Fails()], keep_best=True)
+    assert ended == [True] and len(trainer.history["loss"]) == 1
+    assert len(trainer.fit(X, y, epochs=2)["loss"]) == 2
+
+    class FailsWithin(fastnn.Callback):
+        every_step = True
+
+        def on_step_end(self, trainer, epoch, batch, loss):
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError):
+        trainer.fit(X, y, callbacks=[FailsWithin()])
+    assert np.isfinite(trainer.evaluate(X, y)["loss"])
+
+
+def test_callbacks_may_evaluate_and_change_the_optimizer(X, y):
+    class Decays(fastnn.Callback):
+        every_step = True
+
+        def on_step_end(self, trainer, epoch, batch, loss):
+            trainer.optimizer.lr *= 0.9
+            assert np.isfinite(trainer.evaluate(X[:10], y[:10])["loss"])
+            assert trainer.model.training
+
+    trainer = trainer_of(network())
+    history = trainer.fit(X, y, epochs=2, batch_size=50, callbacks=[Decays()])
+    assert history["lr"][-1] == pytest.approx(0.1 * 0.9**6)
+
+
+def test_best_of_undefined_scores(X, y):
+    bad = X.copy()
+    bad[0] = np.nan  # the validation loss is NaN in every epoch
+    trainer = trainer_of(nn.Linear(6, 1), nn.MSELoss())
+    history = trainer.fit(
+        X, y[:, None], epochs=3, validation_data=(bad, y[:, None]), keep_best=True
+    )
+    assert np.isnan(history["val_loss"]).all()
+    assert np.isfinite(trainer.model.weight.data).all()
+
+
+def test_arguments_of_fit(X, y):
+    trainer = trainer_of(network())
+    for options, message in [
+        ({"epochs": -1}, "epochs=-1"),
+        ({"epochs": None}, "epochs=None"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": "64"}, "batch_size='64'"),
+        ({"batch_size": float("nan")}, "batch_size=nan"),
+        ({"validation_split": 1.5}, "validation_split=1.5"),
+        ({"validation_split": 0.1, "validation_data": (X, y)}, "expected one of them"),
+        ({"validation_data": (X[:, :2], y)}, "got 2 input features"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            trainer.fit(X, y, **{"epochs": 1, **options})
+    with pytest.raises(TypeError, match=r"expected a pair \(X, y\)"):
+        trainer.fit(X, y, validation_data=X)
+    with pytest.raises(ValueError, match="empty data set"):
+        trainer.fit(X[:0], y[:0])
+    assert len(trainer.fit(X, y, epochs=0)) == 0
