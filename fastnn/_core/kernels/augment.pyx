@@ -129,33 +129,55 @@ cdef void augment_plane(
         row += count
 
 
+cdef struct Batch:
+    # What all images of a batch share: the arguments of `augment_images_forward`.
+    Py_ssize_t channels
+    Py_ssize_t height
+    Py_ssize_t width
+    Py_ssize_t padding
+    bint flip
+    Py_ssize_t place
+    uint64_t key
+
+
+cdef void augment_image_plane(
+    real* y, const uint8_t* x, const int64_t* indices, const real* scale, const real* shift,
+    const Batch* b, Py_ssize_t plane,
+) noexcept nogil:
+    """Plane `plane` of all channels of all images"""
+    cdef Py_ssize_t image = plane // b.channels, area = b.height * b.width
+    cdef Py_ssize_t channel = plane - image * b.channels
+    cdef Py_ssize_t index = image if indices == NULL else <Py_ssize_t>indices[image]
+    cdef Crop crop = random_crop(b.height, b.width, b.padding, b.flip, b.key,
+                                 <uint64_t>(b.place + image))
+    augment_plane(y + plane * area, x + (index * b.channels + channel) * area, &crop,
+                  scale[channel], shift[channel])
+
+
 cdef void augment_images_forward(
     real* y,                 # (images, channels, height, width)
     const uint8_t* x,        # (data set, channels, height, width)
     const int64_t* indices,  # (images,), or NULL: image i of the batch is image i of the data set
     const real* scale,       # (channels,)
     const real* shift,       # (channels,)
-    Py_ssize_t images, Py_ssize_t channels, Py_ssize_t height, Py_ssize_t width,
-    Py_ssize_t padding, bint flip, Py_ssize_t place, uint64_t key, int threads,
+    Py_ssize_t images, const Batch* b, int threads,
 ) noexcept nogil:
     """y = x[indices] scale + shift, of crops of x inside `padding` zeros; image i is `place + i`"""
-    cdef Py_ssize_t plane, image, channel, index, area = height * width
-    cdef Crop crop
-    for plane in prange(images * channels, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
-        image = plane // channels
-        channel = plane - image * channels
-        index = image if indices == NULL else <Py_ssize_t>indices[image]
-        crop = random_crop(height, width, padding, flip, key, <uint64_t>(place + image))
-        augment_plane(y + plane * area, x + (index * channels + channel) * area, &crop,
-                      scale[channel], shift[channel])
+    cdef Py_ssize_t plane, planes = images * b.channels
+    if threads == 1:
+        for plane in range(planes):
+            augment_image_plane(y, x, indices, scale, shift, b, plane)
+        return
+    for plane in prange(planes, schedule="static", num_threads=threads):
+        augment_image_plane(y, x, indices, scale, shift, b, plane)
 
 
 cdef void run_augment_images_forward(const Step* s) noexcept nogil:
+    cdef Batch b = Batch(s.size[1], s.size[2], s.size[3], s.size[4], s.size[5] != 0, s.size[6],
+                         s.random_key[0])
     augment_images_forward(
         <real*>s.data[0], <uint8_t*>s.data[1], <int64_t*>s.data[2], <real*>s.data[3],
-        <real*>s.data[4], s.size[0], s.size[1], s.size[2], s.size[3], s.size[4], s.size[5] != 0,
-        s.size[6], s.random_key[0], s.threads)
+        <real*>s.data[4], s.size[0], &b, s.threads)
 
 
 KERNELS = {"augment_images_forward": publish(run_augment_images_forward)}
