@@ -1,8 +1,9 @@
-"""Trains a fully connected network on MNIST.
+"""Trains a network on MNIST.
 
-    python examples/train_mnist.py --data FOLDER [--epochs 10]
+    python examples/train_mnist.py --data FOLDER [--model mlp | lenet5] [--epochs 10]
 
-FOLDER holds the four IDX files as they are published, plain or gzipped.
+FOLDER holds the four IDX files as they are published, plain or gzipped. LeNet-5 is a convolutional
+network and takes some ten times as long as the fully connected one.
 """
 
 import argparse
@@ -12,33 +13,36 @@ from pathlib import Path
 import numpy as np
 
 import fastnn
-from fastnn import nn, optim
+from fastnn import models, nn, optim
+
+LEARNING_RATES = {"mlp": 0.05, "lenet5": 0.02}
+
+
+def build(name: str) -> nn.Module:
+    if name == "lenet5":
+        return models.lenet5()
+    return models.mlp([784, 256, 128, 10], batch_norm=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", choices=sorted(LEARNING_RATES), default="mlp")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("mnist-run"))
     arguments = parser.parse_args()
     fastnn.manual_seed(arguments.seed)
 
-    (X_train, y_train), (X_test, y_test) = fastnn.datasets.mnist(arguments.data, flatten=True)
+    flatten = arguments.model == "mlp"
+    (X_train, y_train), (X_test, y_test) = fastnn.datasets.mnist(arguments.data, flatten=flatten)
     centre = fastnn.preprocessing.ZeroCenter().fit(X_train)
     X_train, X_test = centre.transform(X_train) / 255, centre.transform(X_test) / 255
 
-    model = nn.Sequential(
-        nn.Linear(784, 256),
-        nn.BatchNorm1d(256),
-        nn.ReLU(),
-        nn.Linear(256, 128),
-        nn.BatchNorm1d(128),
-        nn.ReLU(),
-        nn.Linear(128, 10),
-    )
-    print(model.summary(input_shape=(784,), batch_size=64))
-    trainer = fastnn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
+    model = build(arguments.model)
+    print(model.summary(input_shape=X_train.shape[1:], batch_size=64))
+    optimizer = optim.SGD(lr=LEARNING_RATES[arguments.model], momentum=0.9)
+    trainer = fastnn.Trainer(model, nn.CrossEntropyLoss(), optimizer)
     started = time.perf_counter()
     history = trainer.fit(X_train, y_train, arguments.epochs, 64, validation_data=(X_test, y_test))
     print(

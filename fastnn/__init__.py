@@ -12,7 +12,7 @@
 True
 """
 
-from fastnn import datasets, nn, optim, preprocessing
+from fastnn import datasets, models, nn, optim, preprocessing
 from fastnn._version import __version__
 from fastnn.config import get_num_threads, num_threads, set_num_threads, show_config
 from fastnn.differentiation import gradient_check, vjp
@@ -38,6 +38,7 @@ __all__ = [
     "get_num_threads",
     "gradient_check",
     "manual_seed",
+    "models",
     "nn",
     "num_threads",
     "optim",

@@ -20,6 +20,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
+from fastnn._core.augmentation cimport Augmentation
 from fastnn._core.step cimport MAX_DATA, MAX_SCALARS, MAX_SIZES, Kernel, Step
 from fastnn._core.threads cimport fork_count, team_size
 
@@ -571,7 +572,7 @@ cdef class Program:
             self.point(index, rows.staged)
 
     def epoch(self, arrays, indices, Py_ssize_t batch_size, bint train, callback=None,
-              snapshot=None):
+              snapshot=None, Augmentation augmentation=None):
         """Runs over all rows (those that `indices` names, in its order) by batches.
 
         The interpreter is free meanwhile; some 30 times a second signals are checked and
@@ -584,6 +585,7 @@ cdef class Program:
         train : whether backward and update steps run too
         snapshot : None, or a pair of lists of uint8 arrays: the first are copied to the second
             while the loss is finite, from time to time
+        augmentation : None, or what makes the first input of its array, which holds bytes
 
         Returns
         -------
@@ -593,12 +595,13 @@ cdef class Program:
         """
         self.acquire()
         try:
-            return self.run_epoch(arrays, indices, batch_size, train, callback, snapshot)
+            return self.run_epoch(arrays, indices, batch_size, train, callback, snapshot,
+                                  augmentation)
         finally:
             self.release()
 
     cdef tuple run_epoch(self, arrays, indices, Py_ssize_t batch_size, bint train, callback,
-                         snapshot):
+                         snapshot, Augmentation augmentation):
         cdef Py_ssize_t i, examples = 0, batches = 0, first = 0, count, inputs = len(arrays)
         cdef Py_ssize_t total, rows
         cdef const int64_t* order = NULL
@@ -606,7 +609,7 @@ cdef class Program:
         cdef External external
         cdef double loss = 0, loss_sum = 0, correct = 0, counted = 0
         cdef Rows inputs_rows[MAX_INPUTS]
-        cdef bint finite = True, attend, save = False
+        cdef bint finite = True, attend, save = False, augmented = augmentation is not None
         cdef timespec now
         cdef double last_look, time
         cdef list bound = self.externals[:inputs]
@@ -615,7 +618,14 @@ cdef class Program:
                              f"{MAX_INPUTS} arrays and a batch size of 1 or more")
         for i in range(inputs):
             external = <External>bound[i]
-            external.array = external.accept(arrays[i])
+            if i == 0 and augmentation is not None:
+                if augmentation.shape != external.shape or augmentation.dtype != external.dtype:
+                    raise ValueError(f"{external.name}: augmentation gives {augmentation.shape} of "
+                                     f"{augmentation.dtype}, expected {external.shape} of "
+                                     f"{external.dtype}")
+                external.array = augmentation.accept(arrays[i])
+            else:
+                external.array = external.accept(arrays[i])
             if external.classes:
                 external.check_labels(external.array)
                 external.array = external.array.copy()
@@ -658,7 +668,12 @@ cdef class Program:
                     if count != self.batch:
                         break
                     for i in range(inputs):
-                        self.point_to_rows(&inputs_rows[i], i, order, first, count)
+                        if i == 0 and augmented:
+                            augmentation.fill(inputs_rows[i].staged, inputs_rows[i].data, order,
+                                              first, count, self.threads)
+                            self.point(i, inputs_rows[i].staged)
+                        else:
+                            self.point_to_rows(&inputs_rows[i], i, order, first, count)
                     self.advance_random_key()
                     self.run(0, self.backward_start)
                     loss = self.read(self.loss, 0)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from fastnn.datasets._augment import Augment, check_images
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -21,6 +23,7 @@ def batches(
     seed: int | np.random.Generator | None = None,
     shuffle: bool = True,
     drop_last: bool = False,
+    augment: Augment | None = None,
 ) -> Iterator[NDArray[Any]]: ...
 
 
@@ -33,6 +36,7 @@ def batches(
     seed: int | np.random.Generator | None = None,
     shuffle: bool = True,
     drop_last: bool = False,
+    augment: Augment | None = None,
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]: ...
 
 
@@ -44,6 +48,7 @@ def batches(
     seed: int | np.random.Generator | None = None,
     shuffle: bool = True,
     drop_last: bool = False,
+    augment: Augment | None = None,
 ) -> Iterator[NDArray[Any]] | Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Walk through the data once, in batches of samples.
 
@@ -63,6 +68,9 @@ def batches(
     drop_last : bool, default False
         Whether to leave out a last batch of fewer than `batch_size` samples. If there are fewer
         samples than that, there is no batch.
+    augment : Augment, optional
+        What is done to the images `X`, of uint8 and shape (N, channels, height, width); the
+        batches are float32 then. The seed decides it too.
 
     Returns
     -------
@@ -73,7 +81,7 @@ def batches(
     Raises
     ------
     TypeError
-        If `batch_size` is not an integer.
+        If `batch_size` is not an integer, or `augment` is given and `X` not of uint8.
     ValueError
         If there are no samples, if `X` and `y` differ in length, or if `batch_size` is below 1.
         Errors are raised by the call, not when the first batch is taken.
@@ -96,13 +104,21 @@ def batches(
         raise TypeError(f"batches: expected an integer batch_size, got {batch_size!r}") from None
     if size < 1:
         raise ValueError(f"batches: expected batch_size of at least 1, got {size}")
-    order = np.random.default_rng(seed).permutation(len(X)) if shuffle else np.arange(len(X))
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(X)) if shuffle else np.arange(len(X))
     if drop_last:
         order = order[: len(X) // size * size]
-    parts = (order[start : start + size] for start in range(0, len(order), size))
+    starts = range(0, len(order), size)
+    parts = [order[start : start + size] for start in starts]
+    if augment is None:
+        images: Iterator[NDArray[Any]] = (np.take(X, part, axis=0) for part in parts)
+    else:
+        X = check_images(X)
+        filled = augment.compiled(X, np.float32, int(generator.integers(2**63)))
+        images = (filled.batch(X, part, first) for part, first in zip(parts, starts, strict=True))
     if y is None:
-        return (np.take(X, part, axis=0) for part in parts)
-    return ((np.take(X, part, axis=0), np.take(y, part, axis=0)) for part in parts)
+        return images
+    return ((batch, np.take(y, part, axis=0)) for batch, part in zip(images, parts, strict=True))
 
 
 def train_test_split(

@@ -12,6 +12,7 @@ from fastnn._checks import whole
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastnn._core.augmentation import Augmentation
     from fastnn.training.step import TrainingStep
 
 
@@ -89,7 +90,13 @@ class Snapshot:
 
 
 def run_guarded(
-    step: TrainingStep, X: Any, y: Any, indices: Any, batch_size: int, callback: Any
+    step: TrainingStep,
+    X: Any,
+    y: Any,
+    indices: Any,
+    batch_size: int,
+    callback: Any,
+    augmentation: Augmentation | None = None,
 ) -> EpochResult:
     """An epoch that goes back to a good state if the loss stops being finite."""
     batch_size = whole("batch_size", batch_size, 1)
@@ -98,12 +105,22 @@ def run_guarded(
     program = step._lowered.program
     step._phase = "updated"
     batches, examples, loss_sum, correct, counted, finite = program.epoch(
-        arrays, indices, batch_size, True, callback, (snapshot.sources, snapshot.copies)
+        arrays,
+        indices,
+        batch_size,
+        True,
+        callback,
+        (snapshot.sources, snapshot.copies),
+        augmentation,
     )
     if not finite:
         order = np.arange(len(arrays[0])) if indices is None else np.asarray(indices)
         rows = order[batches * batch_size : (batches + 1) * batch_size]
-        layer = first_bad_layer(step, X, y, [array[rows] for array in arrays])
+        batch = [array[rows] for array in arrays]
+        if augmentation is not None:
+            place = augmentation.place + batches * batch_size
+            batch[0] = augmentation.batch(arrays[0], rows, place)
+        layer = first_bad_layer(step, X, y, batch)
         snapshot.restore()
         assert step.optimizer is not None
         raise TrainingDiverged(batches, step.optimizer.param_groups[0]["lr"], layer)

@@ -12,6 +12,7 @@ from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
 from fastnn._compiler.lower import LoweredGraph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn.datasets._augment import Augment, check_images
 from fastnn.nn.execution import as_array, input_spec, layer_names, modes_of, state_of, working_dtype
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter, ensure_gradients
@@ -282,6 +283,7 @@ class TrainingStep:
         indices: ArrayLike | None = None,
         batch_size: int = 64,
         callback: Callable[..., None] | None = None,
+        augment: Augment | None = None,
     ) -> float:
         """An epoch of training in one call, without the interpreter.
 
@@ -296,6 +298,8 @@ class TrainingStep:
         callback : callable, optional
             Called some 30 times a second with (batches, examples, sum of loss * examples, correct
             rows, rows that count), where the last two are zero for a loss without labels.
+        augment : fastnn.datasets.Augment, optional
+            What is done to the images X, of uint8, differently in each epoch.
 
         Returns
         -------
@@ -311,7 +315,11 @@ class TrainingStep:
         from fastnn.training.divergence import run_guarded  # which uses TrainingStep
 
         self._require_optimizer()
-        result = run_guarded(self, X, y, indices, batch_size, callback)
+        augmentation = None
+        if augment is not None:
+            X = check_images(X)
+            augmentation = augment.compiled(X, self.model.dtype, new_seed())
+        result = run_guarded(self, X, y, indices, batch_size, callback, augmentation)
         return result.loss
 
     def measure(

@@ -11,7 +11,8 @@ import numpy as np
 
 from fastnn._checks import whole
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
-from fastnn.datasets import train_test_split
+from fastnn.datasets import Augment, train_test_split
+from fastnn.datasets._augment import check_images
 from fastnn.nn import functional
 from fastnn.nn.execution import as_array
 from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, MultiMarginLoss
@@ -26,6 +27,8 @@ from fastnn.training.step import TrainingStep
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from fastnn._core.augmentation import Augmentation
 
 
 class Trainer:
@@ -84,6 +87,7 @@ class Trainer:
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
+        augment: Augment | None = None,
         seed: int | None = None,
         callbacks: Iterable[Callback] = (),
         keep_best: bool = False,
@@ -103,8 +107,11 @@ class Trainer:
             by `seed`).
         shuffle : bool, default=True
             Whether each epoch takes the examples in a new order.
+        augment : fastnn.datasets.Augment, optional
+            What is done to the images X, of uint8 and shape (N, channels, height, width), anew in
+            each epoch. Images of uint8 for validation are normalized by it, and else left alone.
         seed : int, optional
-            Of the shuffling; by default what `manual_seed` began.
+            Of the shuffling and the augmentation; by default what `manual_seed` began.
         callbacks : iterable of Callback
         keep_best : bool, default=False
             Ends with the weights of the epoch with the best validation accuracy (or the lowest
@@ -123,7 +130,8 @@ class Trainer:
             If the loss becomes NaN or infinite. The model keeps the last good parameters.
         """
         epochs, batch_size = whole("epochs", epochs, 0), whole("batch_size", batch_size, 1)
-        inputs, targets = convert(X, self.model.dtype), convert(y, None)
+        inputs = convert(X, self.model.dtype) if augment is None else check_images(X)
+        targets = convert(y, None)
         rng = generator() if seed is None else np.random.default_rng(seed)
         if validation_split:
             inputs, targets, validation_data = split(
@@ -132,10 +140,10 @@ class Trainer:
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError("validation_data: expected a pair (X, y)")
-            validation_data = (
-                convert(validation_data[0], self.model.dtype),
-                convert(validation_data[1], None),
-            )
+            held, held_targets = validation_data
+            if augment is not None and getattr(held, "dtype", None) == np.uint8:
+                held = augment.normalize(held, self.model.dtype)
+            validation_data = convert(held, self.model.dtype), convert(held_targets, None)
         examples = len(flatten_structure(inputs)[0])
         if examples == 0:
             raise ValueError("X: got an empty data set, expected one example or more")
@@ -150,7 +158,13 @@ class Trainer:
             for epoch in range(epochs):
                 bar.start_epoch(epoch)
                 order = rng.permutation(examples) if shuffle else None
-                row = self._epoch(epoch, inputs, targets, order, batch_size, callbacks, bar)
+                augmentation = None
+                if augment is not None:
+                    key = int(rng.integers(2**63))
+                    augmentation = augment.compiled(inputs, self.model.dtype, key)
+                row = self._epoch(
+                    epoch, inputs, targets, order, batch_size, callbacks, bar, augmentation
+                )
                 if validation_data is not None:
                     measured = self.evaluate(*validation_data, batch_size=max(batch_size, 256))
                     row.update({f"val_{name}": value for name, value in measured.items()})
@@ -188,16 +202,19 @@ class Trainer:
         batch_size: int,
         callbacks: list[Callback],
         bar: Progress,
+        augmentation: Augmentation | None,
     ) -> dict[str, float]:
         self.model.train()
         started = time.perf_counter()
         try:
             if any(callback.every_step for callback in callbacks):
                 result = self._epoch_by_steps(
-                    epoch, inputs, targets, order, batch_size, callbacks, bar
+                    epoch, inputs, targets, order, batch_size, callbacks, bar, augmentation
                 )
             else:
-                result = run_guarded(self.step, inputs, targets, order, batch_size, bar.update)
+                result = run_guarded(
+                    self.step, inputs, targets, order, batch_size, bar.update, augmentation
+                )
         except TrainingDiverged as error:
             raise TrainingDiverged(error.batch, error.learning_rate, error.layer, epoch) from None
         row = {"loss": result.loss}
@@ -217,6 +234,7 @@ class Trainer:
         batch_size: int,
         callbacks: list[Callback],
         bar: Progress,
+        augmentation: Augmentation | None,
     ) -> EpochResult:
         """An epoch that returns to Python after each batch."""
         total = len(flatten_structure(inputs)[0])
@@ -225,8 +243,12 @@ class Trainer:
         batches = examples = 0
         for first in range(0, total, batch_size):
             rows = order[first : first + batch_size]
+            if augmentation is not None:
+                augmentation.place = first
             try:
-                result = run_guarded(self.step, inputs, targets, rows, batch_size, None)
+                result = run_guarded(
+                    self.step, inputs, targets, rows, batch_size, None, augmentation
+                )
             except TrainingDiverged as error:
                 raise TrainingDiverged(batches, error.learning_rate, error.layer) from None
             sums += [result.loss * len(rows), result.correct, result.counted]
