@@ -6,7 +6,8 @@
 All contenders of a row start from the same weights, take the same batches and have the same
 number of threads; their first losses (or outputs and gradients) are checked to agree before
 anything is timed. They take turns, see timing.py. A ratio is the peer's time by fastnn's; of
-PyTorch's ways (eager, fused update, torch.compile) the fastest counts. A peer that is not
+PyTorch's ways (eager, fused update, torch.compile; on images NCHW and channels_last) the fastest
+counts. A peer that is not
 installed leaves its column empty.
 """
 
@@ -185,11 +186,12 @@ def main() -> None:
     options = arguments()
     restart_with_environment(options.threads)
     sys.path.append(str(Path(__file__).resolve().parent.parent))  # where fastnn is built in place
+    from image_rows import image_rows
     from rows import all_rows
 
     import fastnn
 
-    rows = chosen(all_rows(), options.rows)
+    rows = chosen([*all_rows(), *image_rows()], options.rows)
     fastnn.set_num_threads(options.threads)
     print(f"fastnn {fastnn.__version__}, {options.threads} threads", flush=True)
     print(f"load of the machine before: {os.getloadavg()[0]:.1f} (to be near 0)")
