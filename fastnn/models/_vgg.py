@@ -98,7 +98,7 @@ def initialize(module: nn.Module) -> None:
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.01)
     if isinstance(module, (nn.Conv2d, nn.Linear)):
-        nn.init.zeros_(module.bias)
+        nn.init.zeros_(module.bias)  # type: ignore[type-var]
 
 
 def vgg(
