@@ -16,6 +16,7 @@ from fastnn import datasets, nn, optim, preprocessing
 from fastnn._version import __version__
 from fastnn.config import get_num_threads, num_threads, set_num_threads, show_config
 from fastnn.differentiation import gradient_check, vjp
+from fastnn.profiling import profile
 from fastnn.random import manual_seed
 from fastnn.training import (
     Callback,
@@ -42,6 +43,7 @@ __all__ = [
     "num_threads",
     "optim",
     "preprocessing",
+    "profile",
     "set_num_threads",
     "show_config",
     "vjp",

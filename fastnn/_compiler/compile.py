@@ -113,10 +113,10 @@ def trainable(graph: Graph) -> list[Value]:
     return [value for value in graph.sources() if getattr(value.source, "requires_grad", False)]
 
 
-def parameter_gradients(graph: Graph) -> dict[Value, int]:
+def parameter_gradients(graph: Graph) -> dict[Value, np.ndarray]:
     """Where the gradients of parameters are to be written."""
     return {
-        gradient: value.source.gradient.ctypes.data
+        gradient: value.source.gradient
         for value, gradient in graph.gradients.items()
         if getattr(value.source, "gradient", None) is not None
     }
