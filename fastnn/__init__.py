@@ -12,11 +12,12 @@
 True
 """
 
+from typing import Any
+
 from fastnn import datasets, nn, optim, preprocessing
 from fastnn._version import __version__
 from fastnn.config import get_num_threads, num_threads, set_num_threads, show_config
 from fastnn.differentiation import gradient_check, vjp
-from fastnn.profiling import profile
 from fastnn.random import manual_seed
 from fastnn.training import (
     Callback,
@@ -48,3 +49,12 @@ __all__ = [
     "show_config",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`profile` is imported when it is first used: few programs need it, and all import fastnn."""
+    if name == "profile":
+        from fastnn.profiling import profile
+
+        return profile
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")

@@ -212,7 +212,7 @@ def profile(
     >>> [row.kernel for row in found.rows if row.phase == "forward"]
     ['linear_forward', 'linear_forward', 'cross_entropy_forward']
     >>> found.totals["forward"].flops
-    144832
+    72320
     """
     if isinstance(repetitions, bool) or int(repetitions) != repetitions or repetitions < 1:
         raise ValueError(f"got repetitions={repetitions}, expected a whole number of 1 or more")

@@ -23,7 +23,7 @@ cdef inline void multiply_add_chains(
     cdef int k
     for k in range(CHAINS):
         chain[k] = v_load(x + k * LANES)
-    for r in range(rounds):
+    for r in range(rounds):  # no-cython-lint
         for k in range(CHAINS):
             chain[k] = chain[k] * factor + term
     for k in range(CHAINS):
