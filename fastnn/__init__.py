@@ -12,6 +12,8 @@
 True
 """
 
+from typing import Any
+
 from fastnn import datasets, models, nn, optim, preprocessing
 from fastnn._version import __version__
 from fastnn.config import get_num_threads, num_threads, set_num_threads, show_config
@@ -43,7 +45,17 @@ __all__ = [
     "num_threads",
     "optim",
     "preprocessing",
+    "profile",
     "set_num_threads",
     "show_config",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`profile` is imported when it is first used: few programs need it, and all import fastnn."""
+    if name == "profile":
+        from fastnn.profiling import profile
+
+        return profile
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")

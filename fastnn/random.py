@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 
 
@@ -29,6 +32,16 @@ def manual_seed(seed: int) -> None:
     True
     """
     _Source.generator = np.random.default_rng(seed)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Gives back what is drawn inside: afterwards the numbers go on as before."""
+    state = generator().bit_generator.state
+    try:
+        yield
+    finally:
+        generator().bit_generator.state = state
 
 
 def new_seed() -> int:

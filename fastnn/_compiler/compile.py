@@ -44,17 +44,13 @@ def compile_function(
     capacity: int,
     layer_names: dict[int, str],
     keep_all: bool = False,
-    fold: bool = True,
 ) -> CompiledFunction:
-    """The function alone; results are written to new arrays at each run.
-
-    `fold` puts BatchNorms with fixed statistics into the layers before them.
-    """
+    """The function alone; results are written to new arrays at each run."""
     graph, structure = trace(function, specs, names, dtype, layer_names)
-    if fold and not keep_all:
-        optimize_inference(graph)
-    else:
+    if keep_all:
         optimize(graph)
+    else:
+        optimize_inference(graph)
     threads = get_threads()
     results = [] if keep_all else graph.outputs
     lowered = lower(graph, capacity, threads, {}, results, keep_all)
@@ -120,10 +116,10 @@ def trainable(graph: Graph) -> list[Value]:
     return [value for value in graph.sources() if getattr(value.source, "requires_grad", False)]
 
 
-def parameter_gradients(graph: Graph) -> dict[Value, int]:
+def parameter_gradients(graph: Graph) -> dict[Value, np.ndarray]:
     """Where the gradients of parameters are to be written."""
     return {
-        gradient: value.source.gradient.ctypes.data
+        gradient: value.source.gradient
         for value, gradient in graph.gradients.items()
         if getattr(value.source, "gradient", None) is not None
     }

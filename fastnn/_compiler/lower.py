@@ -71,7 +71,7 @@ def lower(
     graph: Graph,
     capacity: int,
     threads: int,
-    given: dict[Value, int],
+    given: dict[Value, np.ndarray],
     results: Sequence[Value] = (),
     keep_all: bool = False,
 ) -> LoweredGraph:
@@ -82,7 +82,7 @@ def lower(
     graph : after all passes
     capacity : the largest batch
     threads : the largest team
-    given : value -> address, of results that go to memory that is there already
+    given : value -> array, of results that go to memory that is there already
     results : values that are written to arrays bound at each run; they come after the inputs
     keep_all : plan no memory twice, to look at every value after a run
     """
@@ -92,7 +92,7 @@ def lower(
     arena = aligned_zeros(plan.arena_bytes, np.uint8)
     table = kernels(graph.dtype)
     calls = [(node, call) for node in graph.nodes for call in node.operator.lower(node)]
-    keep_alive: list[Any] = []
+    keep_alive: list[Any] = list(given.values())
 
     def locate(value: Value | None) -> tuple[int, int]:
         if value is None:
@@ -101,7 +101,7 @@ def lower(
         if holder in externals:
             return EXTERNAL, externals[holder]
         if holder in given:
-            return ADDRESS, given[holder]
+            return ADDRESS, given[holder].ctypes.data
         if value in plan.offsets:
             return ARENA, plan.offsets[value]
         return ADDRESS, source_address(holder, keep_alive)

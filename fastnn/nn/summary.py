@@ -1,4 +1,7 @@
-"""Summary: a network's layers, shapes, parameters, operations and memory as a table."""
+"""Summary: a network's layers, shapes, parameters, operations and memory as a table.
+
+Layers are told as they are written, before the compiler fuses some of them into others.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn._compiler import compile_function
-from fastnn._compiler.graph import Spec
+from fastnn._compiler.graph import Node, Spec
 from fastnn._compiler.layout import seen_shape
+from fastnn._compiler.operators.convolution import Conv2d, algorithm_of
+from fastnn._compiler.trace import trace
 from fastnn.nn.execution import layer_names
 
 if TYPE_CHECKING:
@@ -18,13 +23,27 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A row of the table."""
+    """A row of the table.
+
+    Attributes
+    ----------
+    name, kind : str
+    output_shape : tuple of int
+        Of one example, as users see it: images with channels first.
+    parameters : int
+        The layer's own, without those of layers inside it.
+    flops : int
+        Floating-point operations of a forward pass with one example.
+    algorithm : str
+        What computes a convolution, by the shape of its input; "" for other layers.
+    """
 
     name: str
     kind: str
     output_shape: tuple[int, ...]
     parameters: int
     flops: int
+    algorithm: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,21 +69,25 @@ class Summary:
     batch_size: int
 
     def __str__(self) -> str:
-        header = ("layer", "kind", "output shape", "parameters", "FLOPs")
+        header = ("layer", "kind", "output shape", "algorithm", "parameters", "FLOPs")
         rows = [
             (
                 layer.name,
                 layer.kind,
                 str(("batch", *layer.output_shape)).replace("'", ""),
+                layer.algorithm,
                 f"{layer.parameters:,}",
                 f"{layer.flops:,}",
             )
             for layer in self.layers
         ]
+        if not any(layer.algorithm for layer in self.layers):
+            header, *rows = [row[:3] + row[4:] for row in [header, *rows]]
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+        numbers = len(header) - 2  # the first column of numbers
         lines = [
             "  ".join(
-                cell.rjust(width) if i >= 3 else cell.ljust(width)
+                cell.rjust(width) if i >= numbers else cell.ljust(width)
                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in [header, *rows]
@@ -85,33 +108,11 @@ def summarize(module: Module, input_shape: tuple[int, ...], batch_size: int) -> 
     """Traces a module for inference and counts."""
     with module.evaluating():
         dtype = np.dtype(module.dtype).name
-        compiled = compile_function(
-            module,
-            [Spec(input_shape, dtype)],
-            ["input"],
-            dtype,
-            batch_size,
-            layer_names(module),
-            fold=False,
-        )
-    graph = compiled.lowered.graph
-    by_layer: dict[str, list] = {}
-    for node in graph.nodes:
-        by_layer.setdefault(node.layer, []).append(node)
-    parts = dict(module.named_modules())
-    layers = []
-    for name, nodes in by_layer.items():
-        part = parts.get("" if name == type(module).__name__ else name)
-        own = [] if part is None else [p for p in vars(part).values() if hasattr(p, "storage")]
-        layers.append(
-            Layer(
-                name,
-                type(part).__name__ if part is not None else "",
-                seen_shape(nodes[-1].outputs[0]),
-                sum(parameter.size for parameter in own),
-                sum(node.operator.flops(node) for node in nodes),
-            )
-        )
+        inputs = ([Spec(input_shape, dtype)], ["input"], dtype)
+        names = layer_names(module)
+        graph, _ = trace(module, *inputs, names)
+        compiled = compile_function(module, *inputs, batch_size, names)
+    layers = layers_of(module, graph.nodes)
     return Summary(
         layers,
         sum(parameter.size for parameter in module.parameters()),
@@ -119,3 +120,27 @@ def summarize(module: Module, input_shape: tuple[int, ...], batch_size: int) -> 
         compiled.lowered.memory_bytes(),
         batch_size,
     )
+
+
+def layers_of(module: Module, nodes: list[Node]) -> list[Layer]:
+    """A row for each layer that records operators, in the order in which they begin."""
+    by_layer: dict[str, list[Node]] = {}
+    for node in nodes:
+        by_layer.setdefault(node.layer, []).append(node)
+    parts = dict(module.named_modules())
+    layers = []
+    for name, own_nodes in by_layer.items():
+        part = parts.get("" if name == type(module).__name__ else name)
+        own = [] if part is None else [p for p in vars(part).values() if hasattr(p, "storage")]
+        convolutions = [node for node in own_nodes if isinstance(node.operator, Conv2d)]
+        layers.append(
+            Layer(
+                name,
+                type(part).__name__ if part is not None else "",
+                seen_shape(own_nodes[-1].outputs[0]),
+                sum(parameter.size for parameter in own),
+                sum(node.operator.flops(node) for node in own_nodes),
+                ", ".join(dict.fromkeys(algorithm_of(node).name for node in convolutions)),
+            )
+        )
+    return layers

@@ -110,7 +110,9 @@ class Operator:
         return 1
 
     def flops(self, node: Node) -> int:
-        """Floating-point operations for one example."""
+        """Floating-point operations of the definition: for one example, or where nothing is batched
+        for all.
+        """
         return sum(value.size for value in node.outputs[:1])
 
 

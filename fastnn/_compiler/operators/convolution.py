@@ -118,7 +118,8 @@ class Conv2dBackwardParameters(Operator):
         return [convolution_call(node, [node.outputs[0], dbias, x, dy])]
 
     def flops(self, node):
-        return node.attributes["geometry"].flops()
+        _, dy, _, bias = node.inputs
+        return node.attributes["geometry"].flops() + (dy.size if bias is not None else 0)
 
 
 class Conv2dWeight(Operator):

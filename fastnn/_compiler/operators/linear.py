@@ -93,6 +93,10 @@ class LinearBackwardInput(Operator):
             )
         ]
 
+    def flops(self, node):
+        dy, weight, _ = node.inputs
+        return dy.rows * 2 * weight.size
+
 
 class LinearBackwardParameters(Operator):
     """dweight = x^T @ dy, dbias = the sum of dy over its rows; inputs x, dy, weight, bias."""
@@ -118,6 +122,10 @@ class LinearBackwardParameters(Operator):
                 PANEL_WORKSPACE_BYTES,
             )
         ]
+
+    def flops(self, node):
+        _, dy, weight, bias = node.inputs
+        return dy.rows * 2 * weight.size + (dy.size if bias is not None else 0)
 
 
 def activation_of(node):

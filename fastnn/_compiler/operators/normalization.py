@@ -91,7 +91,8 @@ class BatchNorm(Operator):
         return 2 if node.attributes["training"] and node.inputs[0].rows == 1 else 1
 
     def flops(self, node):
-        return 4 * node.inputs[0].size
+        # Mean 1, variance 3; minus mean, by deviation, weight and bias 4.
+        return (8 if node.attributes["training"] else 4) * node.inputs[0].size
 
 
 class FoldBatchNorm(Operator):
@@ -147,3 +148,7 @@ class BatchNormBackward(Operator):
                 PARTIAL_SUMS_BYTES,
             )
         ]
+
+    def flops(self, node):
+        # The normalized x again 2, the sums of dy and of dy times it 3, dx 5.
+        return (5 if node.attributes.get("without_dx") else 10) * node.inputs[0].size

@@ -98,8 +98,8 @@ class MaxPool(Operator):
         return [pool_call("max_pool_forward", data, windows, x, y)]
 
     def flops(self, node):
-        kernel = node.attributes["kernel"]
-        return node.outputs[0].size * kernel[0] * kernel[1]
+        windows = windows_of(node.inputs[0].shape[:2], node.attributes)
+        return taps_on_image(node.inputs[0], windows)  # a comparison for each
 
 
 class MaxPoolBackward(Operator):
@@ -117,6 +117,9 @@ class MaxPoolBackward(Operator):
         (dx,) = node.outputs
         windows = windows_of(node.attributes["image"], node.attributes)
         return [pool_call("max_pool_backward", [dx, dy, winner], windows, dx, dy)]
+
+    def flops(self, node):
+        return node.inputs[0].size
 
 
 class AveragePool(Operator):
@@ -149,9 +152,8 @@ class AveragePool(Operator):
         ]
 
     def flops(self, node):
-        (x,), (y,) = node.inputs, node.outputs
-        rows, columns = windows_of(x.shape[:2], node.attributes)
-        return y.size * rows.kernel * columns.kernel
+        (x,) = node.inputs
+        return taps_on_image(x, windows_of(x.shape[:2], node.attributes))
 
 
 class AveragePoolBackward(Operator):
@@ -173,6 +175,16 @@ class AveragePoolBackward(Operator):
             )
         ]
 
+    def flops(self, node):
+        dy = node.inputs[0]
+        return taps_on_image(dy, windows_of(node.attributes["image"], node.attributes))
+
+
+def taps_on_image(image, windows):
+    """Taps that lie on an image, over all windows and channels: an operation for each."""
+    rows, columns = (sum(len(taps) for taps in axis.taps) for axis in windows)
+    return rows * columns * image.columns
+
 
 class Upsample(AveragePoolBackward):
     """y = x with every pixel repeated `factor` (height, width) times: a pooling's backward pass."""
@@ -192,3 +204,6 @@ class Upsample(AveragePoolBackward):
     def backward(self, node, gradients):
         attributes = {name: node.attributes[name] for name in ("kernel", "stride", "divisor")}
         return gradients[0].graph.record("average_pool", gradients, **attributes)
+
+    def flops(self, node):
+        return 0

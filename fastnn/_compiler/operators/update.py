@@ -38,6 +38,12 @@ class SGDUpdate(Operator):
             )
         ]
 
+    def flops(self, node):
+        # Learning rate 2; momentum 2 and dampening 1; weight decay 2; clipping 1.
+        attributes = node.attributes
+        each = 2 + (3 if attributes["momentum"] else 0) + (2 if attributes["weight_decay"] else 0)
+        return (each + (node.inputs[3] is not None)) * node.inputs[0].size
+
 
 class CountStep(Operator):
     """Adds one to the number of steps taken."""
@@ -72,6 +78,9 @@ class SquaredNorm(Operator):
                 8 * (gradient.size // NORM_CHUNK + 1),
             )
         ]
+
+    def flops(self, node):
+        return 2 * node.inputs[0].size
 
 
 class ClipFactor(Operator):
