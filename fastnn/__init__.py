@@ -12,6 +12,9 @@
 True
 """
 
+import importlib
+from typing import Any
+
 from fastnn import datasets, nn, optim, preprocessing
 from fastnn._version import __version__
 from fastnn.config import get_num_threads, num_threads, set_num_threads, show_config
@@ -42,7 +45,17 @@ __all__ = [
     "num_threads",
     "optim",
     "preprocessing",
+    "search",
     "set_num_threads",
     "show_config",
     "vjp",
 ]
+
+# Imported at first use, so that `import fastnn` stays light.
+_LAZY = {"search"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"fastnn.{name}")
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
