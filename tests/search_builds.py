@@ -1,5 +1,8 @@
 """What searches in the tests build: functions of a module, which other processes can import."""
 
+import os
+import time
+
 import numpy as np
 
 import fastnn
@@ -21,6 +24,12 @@ def build(params):
     return model, nn.CrossEntropyLoss(), optimizer
 
 
+def slow_build(params):
+    """As `build`, so slowly that a test can kill the search in between."""
+    time.sleep(float(os.environ.get("SEARCH_TEST_DELAY", "0")))
+    return build(params)
+
+
 def small_digits(count=300):
     X, y = fastnn.datasets.digits()
     return X[:count], y[:count]
@@ -32,6 +41,19 @@ def search(**options):
     arguments = {"n_trials": 8, "epochs": 3, "cv": 3, "seed": 5, "batch_size": 32, **options}
     arguments.setdefault("preprocessing", preprocessing.Standardize())
     return fastnn.search.random_search(build, SPACE, X, y, **arguments)
+
+
+def journalled(kind, path):
+    """A search of each kind with a journal."""
+    X, y = small_digits()
+    options = {"validation": 0.25, "seed": 5, "batch_size": 32, "journal": path}
+    if kind == "coarse_to_fine":
+        stages = [(8, 1), (5, 2), (3, 3)]
+        return fastnn.search.coarse_to_fine(slow_build, SPACE, X, y, stages, **options)
+    if kind == "grid_search":
+        return fastnn.search.grid_search(slow_build, SPACE, X, y, 16, 2, **options)
+    halving = 2 if kind == "halving" else None
+    return fastnn.search.random_search(slow_build, SPACE, X, y, 16, 4, halving=halving, **options)
 
 
 class FixedValues:

@@ -64,10 +64,10 @@ def random_search(
         What it draws from fastnn (initial weights) is the trial's own.
     space : mapping of name to dimension
         A distribution (of SciPy, or anything with ``rvs(random_state=generator)``), a list to
-        choose from, or a range (low, high): of whole numbers if both are, both included. The range of a
-        learning rate or regularization (a name that is or ends in _lr, learning_rate,
-        weight_decay, reg, regularization, l1, l2, lambda or lam) is taken in log space; the
-        result's ``notes`` say so.
+        choose from, or a range (low, high): of whole numbers if both are, both included. The range
+        of a learning rate or regularization (a name that is, or ends after an underscore in, lr,
+        learning_rate, weight_decay, reg, regularization, l1, l2, lambda or lam) is taken in log
+        space; the result's ``notes`` say so.
     X, y : arrays, or tuples or dicts of arrays
         Examples along axis 0.
     n_trials : int, default=20
