@@ -9,10 +9,9 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from fastnn._checks import whole
-from fastnn.search.journal import Journal
 from fastnn.search.result import SearchResult, ranked
 from fastnn.search.runner import Runner
-from fastnn.search.search import describe, make_study, metric_name
+from fastnn.search.search import make_study, metric_name, open_journal
 from fastnn.search.space import Choice, Dimension, Space
 from fastnn.search.trial import Task, Trial
 
@@ -111,13 +110,13 @@ def coarse_to_fine(
         early_stopping,
         seed,
     )
-    description = describe("coarse_to_fine", study, stages=plan, space=current.describe())
+    written = open_journal(journal, "coarse_to_fine", study, stages=plan, space=current.describe())
     larger = study.metric.larger_is_better(study.y)
     spaces, notes = [current], list(current.notes)
     trials: list[Trial] = []
     stage_trials: list[Trial] = []
     total = sum(n_trials for n_trials, _ in plan)
-    with Runner(study, executor, workers, Journal(journal, description), total, progress) as runner:
+    with Runner(study, executor, workers, written, total, progress) as runner:
         runner.bar.say(notes)
         for stage, (n_trials, epochs) in enumerate(plan):
             if stage:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from fastnn._checks import whole
-from fastnn.search.journal import Journal
 from fastnn.search.runner import Runner
 from fastnn.search.search import make_study, metric_name
 from fastnn.search.trial import FoldResult, Task
@@ -114,6 +113,6 @@ def cross_validate(
         seed,
     )
     tasks = [Task(0, dict(params), epochs, fold=fold) for fold in range(len(study.splits))]
-    with Runner(study, executor, workers, Journal(None, {}), len(tasks), progress) as runner:
+    with Runner(study, executor, workers, None, len(tasks), progress) as runner:
         trials = runner.run(tasks)
     return CrossValidation(tuple(trial.folds[0] for trial in trials), metric_name(study))

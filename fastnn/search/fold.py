@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn._compiler.trace import flatten_structure
 from fastnn.random import own_generator
 from fastnn.search.trial import FoldResult, finite
-from fastnn.training import Trainer, TrainingDiverged
+from fastnn.training import Trainer
+from fastnn.training.divergence import first_bad_layer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # A loss this many times the first one is an explosion, says the course.
 EXPLODED = 3.0
@@ -25,6 +29,8 @@ LOOKS_PER_EPOCH = 8
 LEAST_BATCHES = 16
 # The first loss is taken over this many examples or a batch, whichever is more.
 FIRST_EXAMPLES = 64
+# Batch size of the validation; results don't depend on it.
+MEASURED_AT_ONCE = 256
 
 # Inputs and targets to train on, inputs and targets held out.
 Data = tuple[Any, Any, Any, Any]
@@ -92,18 +98,16 @@ class Metric:
             return self.given or "score"
         return getattr(self.given, "__name__", type(self.given).__name__)
 
-    def measure(self, trainer: Trainer, X: Any, y: Any) -> tuple[float, float]:
-        """Loss and metric on data."""
-        row = trainer.evaluate(X, y)
+    def of(self, trainer: Trainer, loss: float, accuracy: float | None, X: Any, y: Any) -> float:
+        """The metric on data that gave a loss and, where there are labels, an accuracy."""
         if callable(self.given):
-            return row["loss"], float(self.given(y, trainer.predict(X)))
-        if self.given == "accuracy" and "accuracy" not in row:
+            return float(self.given(y, trainer.predict(X)))
+        if self.given == "accuracy" and accuracy is None:
             raise ValueError(
                 f"metric: got 'accuracy', but {type(trainer.loss).__name__} has no labels to be "
                 "right about; expected 'loss' or a function of (targets, predictions)"
             )
-        name = self.given or ("accuracy" if "accuracy" in row else "loss")
-        return row["loss"], row[name]
+        return loss if self.given == "loss" or accuracy is None else accuracy
 
     def larger_is_better(self, y: Any) -> bool:
         """The direction; `y` tells whether there are labels."""
@@ -156,24 +160,29 @@ def _train(
     first = first_loss(trainer, X, y, order[: max(batch_size, FIRST_EXAMPLES)])
     if not math.isfinite(first):
         return result("the first loss is not finite", diverged=True)
+    train = trainer.step.repeated(X, y, batch_size)
+    with trainer.model.evaluating():
+        measure = trainer.measuring.repeated(X_held, y_held, MEASURED_AT_ONCE)
     for epoch in range(epochs):
-        trainer.model.train()
-        try:
-            mean, exploded = watched_epoch(
-                trainer, X, y, order, batch_size, EXPLODED * first, cancelled
-            )
-        except TrainingDiverged as error:
-            losses.append(None)
-            layer = f", first in layer {error.layer!r}" if error.layer else ""
-            return result(f"the loss is not finite in epoch {epoch}{layer}", diverged=True)
+        mean, bad_rows, exploded = watched_epoch(
+            train, order, batch_size, EXPLODED * first, cancelled
+        )
         losses.append(finite(mean))
+        if bad_rows is not None:
+            batch = [take(part, bad_rows) for part in flatten_structure([X, y])]
+            layer = first_bad_layer(trainer.step, X, y, batch)
+            where = f", first in layer {layer!r}" if layer else ""
+            return result(f"the loss is not finite in epoch {epoch}{where}", diverged=True)
         if exploded:
             return result(
                 f"the loss is {mean:.4g} in epoch {epoch}, more than {EXPLODED:g} times the first, "
                 f"{first:.4g}",
                 diverged=True,
             )
-        val_loss, score = metric.measure(trainer, X_held, y_held)
+        _, examples, loss_sum, correct, counted, is_finite = measure(None)
+        val_loss = loss_sum / examples if is_finite else math.nan
+        accuracy = correct / counted if counted else None
+        score = metric.of(trainer, val_loss, accuracy, X_held, y_held)
         val_losses.append(finite(val_loss))
         scores.append(finite(score))
         if scores[-1] is None:
@@ -187,7 +196,7 @@ def _train(
     return result()
 
 
-def first_loss(trainer: Trainer, X: Any, y: Any, rows: np.ndarray) -> float:
+def first_loss(trainer: Trainer, X: Any, y: Any, rows: NDArray) -> float:
     """The training loss before any update; running averages stay as they were."""
     kept = [(buffer, buffer.copy()) for _, buffer in trainer.model.named_buffers()]
     loss = trainer.step.forward(take(X, rows), take(y, rows))
@@ -197,17 +206,22 @@ def first_loss(trainer: Trainer, X: Any, y: Any, rows: np.ndarray) -> float:
 
 
 def watched_epoch(
-    trainer: Trainer,
-    X: Any,
-    y: Any,
-    order: np.ndarray,
+    train: Callable[[NDArray], tuple],
+    order: NDArray,
     batch_size: int,
     limit: float,
     cancelled: Callable[[], bool],
-) -> tuple[float, bool]:
-    """An epoch by stretches of some batches: its mean loss, and whether it went over the limit.
+) -> tuple[float, NDArray | None, bool]:
+    """An epoch by stretches of some batches, ended where its loss explodes.
 
-    If it did, the loss is that of the last stretch and the epoch ends there.
+    Returns
+    -------
+    loss : float
+        Mean of the epoch, or of the stretch that went over the limit.
+    bad_rows : array or None
+        The batch whose loss was not finite.
+    exploded : bool
+        Whether a stretch's loss went over the limit.
     """
     if len(order) > batch_size and len(order) % batch_size == 1:
         order = order[:-1]  # a batch of one has no variance, and batch normalization refuses it
@@ -218,14 +232,16 @@ def watched_epoch(
         if cancelled():
             raise Cancelled
         rows = order[start : start + stretch]
-        loss = trainer.step.epoch(X, y, rows, batch_size)
-        if not loss <= limit:
-            return loss, True
-        total += loss * len(rows)
-    return total / len(order), False
+        done, examples, loss_sum, _, _, is_finite = train(rows)
+        if not is_finite:
+            return math.nan, rows[done * batch_size :][:batch_size], False
+        if loss_sum / examples > limit:
+            return loss_sum / examples, None, True
+        total += loss_sum
+    return total / len(order), None, False
 
 
-def take(data: Any, rows: np.ndarray) -> Any:
+def take(data: Any, rows: NDArray) -> Any:
     """Rows of an array, or of every array of a tuple, list or dict."""
     if isinstance(data, dict):
         return {key: take(item, rows) for key, item in data.items()}

@@ -30,8 +30,7 @@ class Journal:
 
     Parameters
     ----------
-    path : path or None
-        None keeps nothing.
+    path : path
     description : dict
         What determines the search, as JSON can hold it.
 
@@ -41,12 +40,9 @@ class Journal:
         If the file is of another search, or no journal.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, description: dict[str, Any]):
-        self.path = None if path is None else Path(path)
+    def __init__(self, path: str | os.PathLike[str], description: dict[str, Any]):
+        self.path = Path(path)
         self.known: dict[Key, dict[str, Any]] = {}
-        self.file = None
-        if self.path is None:
-            return
         description = json.loads(json.dumps(description, default=described))
         lines = self.read()
         if lines:
@@ -58,7 +54,6 @@ class Journal:
 
     def read(self) -> list[dict[str, Any]]:
         """The whole lines of the file; what follows the last is cut off."""
-        assert self.path is not None
         if not self.path.exists():
             return []
         content = self.path.read_bytes()
@@ -110,18 +105,15 @@ class Journal:
 
     def append(self, trial: Trial) -> None:
         """Adds a trial; once this returns, an end of the process cannot lose it."""
-        if self.file is not None:
-            self.write({**trial.to_dict(), "seconds": trial.seconds})
+        self.write({**trial.to_dict(), "seconds": trial.seconds})
 
     def write(self, row: dict[str, Any]) -> None:
-        assert self.file is not None
         self.file.write(json.dumps(row, default=described) + "\n")
         self.file.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        if self.file is not None:
-            self.file.close()
+        self.file.close()
 
 
 def described(value: Any) -> str:

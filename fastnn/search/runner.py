@@ -35,7 +35,7 @@ class Runner:
     workers : int or None
         How many trials are under way at once. By default as many as a kernel may use threads; for
         an executor twice its workers.
-    journal : Journal
+    journal : Journal or None
     total : int
         Trials of the whole search, for the progress bar.
     progress : bool or None
@@ -47,7 +47,7 @@ class Runner:
         study: Study,
         executor: Executor | None,
         workers: int | None,
-        journal: Journal,
+        journal: Journal | None,
         total: int,
         progress: bool | None,
     ):
@@ -83,7 +83,8 @@ class Runner:
         if self.threads is not None:
             self.threads.shutdown(wait=True, cancel_futures=True)
         self.bar.close()
-        self.journal.close()
+        if self.journal is not None:
+            self.journal.close()
         PREPARED.forget(self.study)
 
     def submit(self, task: Task) -> Future:
@@ -101,7 +102,7 @@ class Runner:
         trials: dict[int, Trial] = {}
         waiting: list[tuple[int, Task]] = []
         for place, task in enumerate(tasks):
-            known = self.journal.find(task)
+            known = None if self.journal is None else self.journal.find(task)
             if known is None:
                 waiting.append((place, task))
             else:
@@ -118,7 +119,8 @@ class Runner:
                 for future in sorted(done, key=under_way.__getitem__):
                     trial = future.result()
                     trials[under_way.pop(future)] = trial
-                    self.journal.append(trial)
+                    if self.journal is not None:
+                        self.journal.append(trial)
                     self.bar.add(trial)
         finally:
             for future in under_way:

@@ -157,15 +157,17 @@ def random_search(
         early_stopping,
         seed,
     )
-    description = describe("random_search", study, epochs=epochs, space=dimensions.describe())
-    if by_halves is not None:
-        description.update(halving=described(by_halves), n_trials=n_trials)
+    # Without halving a journal serves a longer search too: its trials are the first ones.
+    rest = {} if by_halves is None else {"halving": described(by_halves), "n_trials": n_trials}
+    written = open_journal(
+        journal, "random_search", study, epochs=epochs, space=dimensions.describe(), **rest
+    )
     tasks = [Task(i, dimensions.sample(study.draws(i)), epochs) for i in range(n_trials)]
     total = n_trials
     if by_halves is not None:
         total = sum(count for count, _ in by_halves.rungs(n_trials, epochs))
     larger = study.metric.larger_is_better(study.y)
-    with Runner(study, executor, workers, Journal(journal, description), total, progress) as runner:
+    with Runner(study, executor, workers, written, total, progress) as runner:
         runner.bar.say(dimensions.notes)
         if by_halves is None:
             trials = runner.run(tasks)
@@ -244,13 +246,16 @@ def grid_search(
         early_stopping,
         seed,
     )
-    description = describe(
-        "grid_search", study, epochs=epochs, space=dimensions.describe(), n_trials=len(combinations)
+    written = open_journal(
+        journal,
+        "grid_search",
+        study,
+        epochs=epochs,
+        space=dimensions.describe(),
+        n_trials=len(combinations),
     )
     tasks = [Task(i, params, epochs) for i, params in enumerate(combinations)]
-    with Runner(
-        study, executor, workers, Journal(journal, description), len(tasks), progress
-    ) as runner:
+    with Runner(study, executor, workers, written, len(tasks), progress) as runner:
         runner.bar.say(dimensions.notes)
         trials = runner.run(tasks)
     return SearchResult(
@@ -344,22 +349,29 @@ def as_arrays(data: Any) -> Any:
     return array
 
 
-def describe(kind: str, study: Study, **rest: Any) -> dict[str, Any]:
-    """What determines the trials of a search, for its journal."""
-    return {
-        "search": kind,
-        "fastnn": __version__,
-        "seed": study.seed,
-        "build": described(study.build),
-        "metric": study.metric.name,
-        "maximize": study.metric.larger_is_better(study.y),
-        "preprocessing": described(study.preprocessing),
-        "batch_size": study.batch_size,
-        "patience": study.patience,
-        "data": fingerprint(study.X, study.y),
-        "splits": fingerprint(study.splits),
-        **rest,
-    }
+def open_journal(
+    path: str | os.PathLike[str] | None, kind: str, study: Study, **rest: Any
+) -> Journal | None:
+    """The journal of a search, with what determines the search's trials; None without a path."""
+    if path is None:
+        return None
+    return Journal(
+        path,
+        {
+            "search": kind,
+            "fastnn": __version__,
+            "seed": study.seed,
+            "build": described(study.build),
+            "metric": study.metric.name,
+            "maximize": study.metric.larger_is_better(study.y),
+            "preprocessing": described(study.preprocessing),
+            "batch_size": study.batch_size,
+            "patience": study.patience,
+            "data": fingerprint(study.X, study.y),
+            "splits": fingerprint(study.splits),
+            **rest,
+        },
+    )
 
 
 def metric_name(study: Study) -> str:
