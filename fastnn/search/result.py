@@ -137,7 +137,7 @@ class SearchResult:
             Hyperparameters of the scatter; by default the learning rate and the regularization (the
             first two on a log scale, else the first two on any scale).
         axes : sequence of matplotlib Axes, optional
-            One for the scatter and one for each hyperparameter.
+            One for the scatter and one for each hyperparameter that varies.
 
         Returns
         -------
@@ -160,6 +160,9 @@ class SearchResult:
 
     def plot_marginals(self, axes: Any = None) -> Any:
         """Draws the scores over each hyperparameter, with the best and the median along it.
+
+        A title tells how much a hyperparameter explains: the share of the variance of the scores'
+        ranks that lies between bins of its values, 1 - (1 - R^2) (n - 1) / (n - bins).
 
         Returns
         -------
