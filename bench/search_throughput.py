@@ -3,8 +3,8 @@
     python bench/search_throughput.py
 
 Each trial trains on one kernel thread; with two workers two of them run side by side in threads of
-this process. On two free cores two should do at least 1.8 times the trials of one. Blocks of one and
-of two workers take turns; the figures are medians.
+this process. On two free cores two should do at least 1.8 times the trials of one. Blocks of one
+and of two workers take turns; the figures are medians.
 """
 
 import itertools
@@ -20,8 +20,9 @@ import fastnn
 from fastnn import nn, optim
 
 REPETITIONS = 5
-# Inputs, hidden layers, classes, examples, batch size, epochs, trials. Tracing and compiling a network
-# (2 to 6 ms) is Python, which two threads do one after the other: the shortest trials show it.
+# Inputs, hidden layers, classes, examples, batch size, epochs, trials. Tracing and compiling a
+# network (2 to 6 ms) is Python, which two threads do one after the other: the shortest trials show
+# it.
 NETWORKS = {
     "20-32-2, 2,000 examples, 20 epochs": (20, [32], 2, 2000, 32, 20, 80),
     "20-32-2, 2,000 examples, 200 epochs": (20, [32], 2, 2000, 32, 200, 16),

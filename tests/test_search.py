@@ -1,6 +1,7 @@
 """Random and grid search, coarse to fine, halving, cross-validation."""
 
 import math
+import time
 import warnings
 
 import numpy as np
@@ -335,6 +336,25 @@ def test_errors_of_build_end_the_search_and_name_the_trial(digits):
     with pytest.raises(KeyError) as caught:
         random_search(broken, {"lr": [0.1]}, *digits, n_trials=3)
     assert "in trial 0 with {'lr': 0.1}" in caught.value.__notes__
+
+
+def test_an_error_gives_up_the_other_trials(digits):
+    def long_or_broken(params):
+        if params["broken"]:
+            raise KeyError("there is none")
+        return build({"lr": 1e-3})
+
+    started = time.perf_counter()
+    with pytest.raises(KeyError):
+        grid_search(
+            long_or_broken,
+            {"broken": [0, 1]},
+            *digits,
+            epochs=10**6,
+            early_stopping=False,
+            workers=2,
+        )
+    assert time.perf_counter() - started < 20
 
 
 @pytest.mark.parametrize(

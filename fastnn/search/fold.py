@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 # A loss this many times the first one is an explosion, says the course.
 EXPLODED = 3.0
 # How often an epoch is interrupted to look at its loss, and over how many batches at least the mean
-# is taken: single batches of a healthy training may well lie far above the mean.
+# is taken: single batches of a healthy training may well lie far above the mean. After the first
+# epoch explosions are rare, and each look takes the interpreter from the other trials. (A loss that
+# is not finite ends an epoch at its batch in any case.)
 LOOKS_PER_EPOCH = 8
-LEAST_BATCHES = 16
+LEAST_BATCHES_AT_FIRST = 16
+LEAST_BATCHES = 256
 # The first loss is taken over this many examples or a batch, whichever is more.
 FIRST_EXAMPLES = 64
 # Batch size of the validation; results don't depend on it.
@@ -165,7 +168,12 @@ def _train(
         measure = trainer.measuring.repeated(X_held, y_held, MEASURED_AT_ONCE)
     for epoch in range(epochs):
         mean, bad_rows, exploded = watched_epoch(
-            train, order, batch_size, EXPLODED * first, cancelled
+            train,
+            order,
+            batch_size,
+            LEAST_BATCHES if epoch else LEAST_BATCHES_AT_FIRST,
+            EXPLODED * first,
+            cancelled,
         )
         losses.append(finite(mean))
         if bad_rows is not None:
@@ -209,6 +217,7 @@ def watched_epoch(
     train: Callable[[NDArray], tuple],
     order: NDArray,
     batch_size: int,
+    least_batches: int,
     limit: float,
     cancelled: Callable[[], bool],
 ) -> tuple[float, NDArray | None, bool]:
@@ -226,7 +235,7 @@ def watched_epoch(
     if len(order) > batch_size and len(order) % batch_size == 1:
         order = order[:-1]  # a batch of one has no variance, and batch normalization refuses it
     batches = -(-len(order) // batch_size)
-    stretch = max(LEAST_BATCHES, -(-batches // LOOKS_PER_EPOCH)) * batch_size
+    stretch = max(least_batches, -(-batches // LOOKS_PER_EPOCH)) * batch_size
     total = 0.0
     for start in range(0, len(order), stretch):
         if cancelled():
