@@ -181,7 +181,7 @@ def transformers(preprocessing: Any) -> list[Any]:
 
 def fit_on(transformer: Any, X: Any, y: Any) -> None:
     """``fit(X, y)`` where a transformer takes targets, as scikit-learn's do, else ``fit(X)``."""
-    if len(inspect.signature(transformer.fit).parameters) > 1:
+    if "y" in inspect.signature(transformer.fit).parameters:
         transformer.fit(X, y)
     else:
         transformer.fit(X)
