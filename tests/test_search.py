@@ -159,6 +159,19 @@ def test_metrics(digits):
     assert by_loss.best.score == min(trial.score for trial in by_loss.trials)
 
 
+def test_labels_of_a_loss_that_has_none(digits):
+    def regression(params):
+        return nn.Linear(64, 1), nn.MSELoss(), optim.SGD(lr=1e-3)
+
+    X, y = digits[0] / 16, digits[1]
+    with pytest.raises(
+        ValueError, match="MSELoss has no labels to be right about; expected metric"
+    ):
+        random_search(regression, {"a": [1]}, X, y[:, None], n_trials=1, metric="accuracy")
+    result = random_search(regression, {"a": [1]}, X, y[:, None], n_trials=1, epochs=1)
+    assert result.metric == "loss" and not result.maximize
+
+
 def test_a_metric_that_is_nan_does_not_win(digits):
     def broken(targets, predictions):
         return float("nan")

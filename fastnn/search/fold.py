@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,14 +44,24 @@ class Cancelled(Exception):
     """The search is being given up."""
 
 
+@dataclass(frozen=True)
+class Rules:
+    """How a fold is trained: epochs at most, examples a batch, epochs to wait for a better metric.
+
+    Without `patience` a training goes on to its end, and its last epoch counts.
+    """
+
+    metric: Metric
+    epochs: int
+    batch_size: int
+    patience: int | None
+
+
 def train_fold(
-    build: Callable[[dict[str, Any]], tuple],
+    build: Callable[[dict[str, Any]], Any],
     params: dict[str, Any],
     data: Callable[[np.dtype], Data],
-    metric: Metric,
-    epochs: int,
-    batch_size: int,
-    patience: int | None,
+    rules: Rules,
     seed: np.random.SeedSequence,
     cancelled: Callable[[], bool],
 ) -> FoldResult:
@@ -60,8 +71,7 @@ def train_fold(
     """
     with own_generator(seed) as rng:
         trainer = make_trainer(build(dict(params)))
-        arrays = data(trainer.model.dtype)
-        return _train(trainer, arrays, metric, epochs, batch_size, patience, rng, cancelled)
+        return train(trainer, data(trainer.model.dtype), rules, rng, cancelled)
 
 
 def make_trainer(built: Any) -> Trainer:
@@ -81,7 +91,7 @@ class Metric:
     Parameters
     ----------
     given : "accuracy", "loss", callable or None
-        A callable gets (targets, predictions). None is the accuracy where the loss has labels.
+        A callable gets (targets, predictions). None is the accuracy where targets are labels.
     maximize : bool, optional
         By default whatever it is not a loss is better the larger.
     """
@@ -105,12 +115,15 @@ class Metric:
         """The metric on data that gave a loss and, where there are labels, an accuracy."""
         if callable(self.given):
             return float(self.given(y, trainer.predict(X)))
-        if self.given == "accuracy" and accuracy is None:
+        name = self.given or ("accuracy" if are_labels(y) else "loss")
+        if name == "loss":
+            return loss
+        if accuracy is None:
             raise ValueError(
-                f"metric: got 'accuracy', but {type(trainer.loss).__name__} has no labels to be "
-                "right about; expected 'loss' or a function of (targets, predictions)"
+                f"metric: {type(trainer.loss).__name__} has no labels to be right about; expected "
+                "metric='loss' or a function of (targets, predictions)"
             )
-        return loss if self.given == "loss" or accuracy is None else accuracy
+        return accuracy
 
     def larger_is_better(self, y: Any) -> bool:
         """The direction; `y` tells whether there are labels."""
@@ -126,63 +139,77 @@ def are_labels(y: Any) -> bool:
     return isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iub"
 
 
-def _train(
-    trainer: Trainer,
-    data: Data,
-    metric: Metric,
-    epochs: int,
-    batch_size: int,
-    patience: int | None,
-    rng: np.random.Generator,
-    cancelled: Callable[[], bool],
-) -> FoldResult:
-    X, y, X_held, y_held = data
-    count = len(flatten_structure(X)[0])
-    larger = metric.larger_is_better(y)
-    losses: list[float | None] = []
-    val_losses: list[float | None] = []
-    scores: list[float | None] = []
-    best_epoch, best = None, -math.inf
+class Curve:
+    """The losses and scores of a training, epoch by epoch, and the best of them."""
 
-    def result(stopped: str | None = None, diverged: bool = False) -> FoldResult:
-        epoch = best_epoch if patience is not None else len(scores) - 1
-        score = None if diverged or epoch is None else scores[epoch]
+    def __init__(self, first: float, rules: Rules, maximize: bool):
+        self.first, self.rules, self.maximize = first, rules, maximize
+        self.losses: list[float | None] = []
+        self.val_losses: list[float | None] = []
+        self.scores: list[float | None] = []
+        self.best_epoch, self.best = 0, -math.inf
+
+    def add(self, val_loss: float, score: float) -> None:
+        """What an epoch gave on the data held out."""
+        self.val_losses.append(finite(val_loss))
+        self.scores.append(finite(score))
+        signed = score if self.maximize else -score
+        if signed > self.best:
+            self.best_epoch, self.best = len(self.scores) - 1, signed
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the best epoch lies too far back."""
+        patience = self.rules.patience
+        return patience is not None and len(self.scores) - 1 - self.best_epoch >= patience
+
+    def result(self, stopped: str | None = None, diverged: bool = False) -> FoldResult:
+        """What is recorded of the training."""
+        epoch = len(self.scores) - 1 if self.rules.patience is None else self.best_epoch
         return FoldResult(
-            score,
+            None if diverged else self.scores[epoch],
             None if diverged else epoch,
-            finite(first),
-            tuple(losses),
-            tuple(val_losses),
-            tuple(scores),
+            finite(self.first),
+            tuple(self.losses),
+            tuple(self.val_losses),
+            tuple(self.scores),
             stopped,
             diverged,
         )
 
+
+def train(
+    trainer: Trainer,
+    data: Data,
+    rules: Rules,
+    rng: np.random.Generator,
+    cancelled: Callable[[], bool],
+) -> FoldResult:
+    """Trains until the last epoch, a divergence or an end of improvement."""
+    X, y, X_held, y_held = data
+    count = len(flatten_structure(X)[0])
     trainer.model.train()
     order = rng.permutation(count)
-    first = first_loss(trainer, X, y, order[: max(batch_size, FIRST_EXAMPLES)])
+    first = first_loss(trainer, X, y, order[: max(rules.batch_size, FIRST_EXAMPLES)])
+    curve = Curve(first, rules, rules.metric.larger_is_better(y))
     if not math.isfinite(first):
-        return result("the first loss is not finite", diverged=True)
-    train = trainer.step.repeated(X, y, batch_size)
+        return curve.result("the first loss is not finite", diverged=True)
+    train_on = trainer.step.repeated(X, y, rules.batch_size)
     with trainer.model.evaluating():
         measure = trainer.measuring.repeated(X_held, y_held, MEASURED_AT_ONCE)
-    for epoch in range(epochs):
+    for epoch in range(rules.epochs):
+        least = LEAST_BATCHES if epoch else LEAST_BATCHES_AT_FIRST
         mean, bad_rows, exploded = watched_epoch(
-            train,
-            order,
-            batch_size,
-            LEAST_BATCHES if epoch else LEAST_BATCHES_AT_FIRST,
-            EXPLODED * first,
-            cancelled,
+            train_on, order, rules.batch_size, least, EXPLODED * first, cancelled
         )
-        losses.append(finite(mean))
+        curve.losses.append(finite(mean))
         if bad_rows is not None:
             batch = [take(part, bad_rows) for part in flatten_structure([X, y])]
             layer = first_bad_layer(trainer.step, X, y, batch)
             where = f", first in layer {layer!r}" if layer else ""
-            return result(f"the loss is not finite in epoch {epoch}{where}", diverged=True)
+            return curve.result(f"the loss is not finite in epoch {epoch}{where}", diverged=True)
         if exploded:
-            return result(
+            return curve.result(
                 f"the loss is {mean:.4g} in epoch {epoch}, more than {EXPLODED:g} times the first, "
                 f"{first:.4g}",
                 diverged=True,
@@ -190,18 +217,14 @@ def _train(
         _, examples, loss_sum, correct, counted, is_finite = measure(None)
         val_loss = loss_sum / examples if is_finite else math.nan
         accuracy = correct / counted if counted else None
-        score = metric.of(trainer, val_loss, accuracy, X_held, y_held)
-        val_losses.append(finite(val_loss))
-        scores.append(finite(score))
-        if scores[-1] is None:
-            return result(f"the metric is {score} in epoch {epoch}", diverged=True)
-        signed = score if larger else -score
-        if signed > best:
-            best_epoch, best = epoch, signed
-        elif patience is not None and epoch - best_epoch >= patience:
-            return result(f"no better for {patience} epochs")
+        score = rules.metric.of(trainer, val_loss, accuracy, X_held, y_held)
+        curve.add(val_loss, score)
+        if not math.isfinite(score):
+            return curve.result(f"the metric is {score} in epoch {epoch}", diverged=True)
+        if curve.is_stale:
+            return curve.result(f"no better for {rules.patience} epochs")
         order = rng.permutation(count)
-    return result()
+    return curve.result()
 
 
 def first_loss(trainer: Trainer, X: Any, y: Any, rows: NDArray) -> float:
@@ -214,7 +237,7 @@ def first_loss(trainer: Trainer, X: Any, y: Any, rows: NDArray) -> float:
 
 
 def watched_epoch(
-    train: Callable[[NDArray], tuple],
+    train_on: Callable[[NDArray], tuple],
     order: NDArray,
     batch_size: int,
     least_batches: int,
@@ -241,7 +264,7 @@ def watched_epoch(
         if cancelled():
             raise Cancelled
         rows = order[start : start + stretch]
-        done, examples, loss_sum, _, _, is_finite = train(rows)
+        done, examples, loss_sum, _, _, is_finite = train_on(rows)
         if not is_finite:
             return math.nan, rows[done * batch_size :][:batch_size], False
         if loss_sum / examples > limit:

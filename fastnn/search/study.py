@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.config import num_threads
-from fastnn.search.fold import Cancelled, Data, Metric, take, train_fold
+from fastnn.search.fold import Cancelled, Data, Metric, Rules, take, train_fold
 from fastnn.search.trial import Task, Trial
 from fastnn.training.trainer import convert
 
@@ -75,6 +75,7 @@ class Study:
         Errors of the user's own functions get a note with the trial's hyperparameters.
         """
         started = time.perf_counter()
+        rules = Rules(self.metric, task.epochs, self.batch_size, self.patience)
         results = []
         try:
             with num_threads(1):
@@ -83,10 +84,7 @@ class Study:
                         self.build,
                         task.params,
                         functools.partial(PREPARED.get, self, fold),
-                        self.metric,
-                        task.epochs,
-                        self.batch_size,
-                        self.patience,
+                        rules,
                         np.random.SeedSequence(self.seed, spawn_key=(task.number, fold)),
                         cancelled,
                     )
