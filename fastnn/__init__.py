@@ -12,6 +12,7 @@
 True
 """
 
+import importlib
 from typing import Any
 
 from fastnn import datasets, models, nn, optim, preprocessing
@@ -46,16 +47,18 @@ __all__ = [
     "optim",
     "preprocessing",
     "profile",
+    "search",
     "set_num_threads",
     "show_config",
     "vjp",
 ]
 
+# What few programs need is imported when it is first used: name -> where it is.
+_LAZY = {"profile": "fastnn.profiling", "search": "fastnn.search"}
+
 
 def __getattr__(name: str) -> Any:
-    """`profile` is imported when it is first used: few programs need it, and all import fastnn."""
-    if name == "profile":
-        from fastnn.profiling import profile
-
-        return profile
-    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name])
+    return getattr(module, name, module)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import numpy as np
+
+# A thread begins with an empty context, so that what one thread sets no other sees.
+_own: ContextVar[np.random.Generator | None] = ContextVar("fastnn.generator", default=None)
 
 
 class _Source:
@@ -31,7 +35,24 @@ def manual_seed(seed: int) -> None:
     >>> bool((a == fastnn.nn.Linear(2, 2).weight.data).all())
     True
     """
-    _Source.generator = np.random.default_rng(seed)
+    drawn = np.random.default_rng(seed)
+    if _own.get() is None:
+        _Source.generator = drawn
+    else:
+        _own.set(drawn)
+
+
+@contextlib.contextmanager
+def own_generator(seed: int | np.random.SeedSequence) -> Iterator[np.random.Generator]:
+    """Lets this thread (or task) draw from a generator of its own, for a ``with`` block.
+
+    Trainings that run side by side then give what each would give alone.
+    """
+    token = _own.set(np.random.default_rng(seed))
+    try:
+        yield generator()
+    finally:
+        _own.reset(token)
 
 
 @contextlib.contextmanager
@@ -50,7 +71,10 @@ def new_seed() -> int:
 
 
 def generator() -> np.random.Generator:
-    """The generator that everything of the process draws from."""
+    """What everything draws from: the process's generator, or the thread's own."""
+    own = _own.get()
+    if own is not None:
+        return own
     if _Source.generator is None:
         _Source.generator = np.random.default_rng()
     return _Source.generator

@@ -341,6 +341,27 @@ class TrainingStep:
             raise RuntimeError("no batch has been run yet")
         return self._current.lowered
 
+    def repeated(
+        self, X: ArrayLike, y: ArrayLike, batch_size: int = 64
+    ) -> Callable[[NDArray | None], tuple]:
+        """Epochs over the same data as a function of the rows, for loops that run very many.
+
+        It trains if there is an optimizer and else measures, and returns what `measure` does. What
+        an epoch depends on (shapes, the model's mode and structure, the optimizer's options) is
+        looked at here, once; the model must not be changed while the function is in use. Nothing is
+        restored where a loss is not finite.
+        """
+        batch_size = whole("batch_size", batch_size, 1)
+        arrays = self._prepare_epoch(X, y, None, batch_size)
+        compiled = self._current
+        trains = self.optimizer is not None
+        self._phase = "updated" if trains else "measured"
+
+        def run(rows: NDArray | None) -> tuple:
+            return compiled.lowered.program.epoch(arrays, rows, batch_size, trains)
+
+        return run
+
     def _require_optimizer(self) -> None:
         if self.optimizer is None:
             raise RuntimeError("this TrainingStep has no optimizer: it can only measure a loss")

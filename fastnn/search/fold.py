@@ -1,0 +1,282 @@
+"""One training of a trial, watched for divergence and for an end of improvement.
+
+Everything here must come out the same on every machine and at every load: losses are looked at
+after fixed numbers of batches, never by the clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastnn._compiler.trace import flatten_structure
+from fastnn.random import own_generator
+from fastnn.search.trial import FoldResult, finite
+from fastnn.training import Trainer
+from fastnn.training.divergence import first_bad_layer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A loss this many times the first one is an explosion, says the course.
+EXPLODED = 3.0
+# How often an epoch is interrupted to look at its loss, and over how many batches at least the mean
+# is taken: single batches of a healthy training may well lie far above the mean. After the first
+# epoch explosions are rare, and each look takes the interpreter from the other trials. (A loss that
+# is not finite ends an epoch at its batch in any case.)
+LOOKS_PER_EPOCH = 8
+LEAST_BATCHES_AT_FIRST = 16
+LEAST_BATCHES = 256
+# The first loss is taken over this many examples or a batch, whichever is more.
+FIRST_EXAMPLES = 64
+# Batch size of the validation; results don't depend on it.
+MEASURED_AT_ONCE = 256
+
+# Inputs and targets to train on, inputs and targets held out.
+Data = tuple[Any, Any, Any, Any]
+
+
+class Cancelled(Exception):
+    """The search is being given up."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a fold is trained: epochs at most, examples a batch, epochs to wait for a better metric.
+
+    Without `patience` a training goes on to its end, and its last epoch counts.
+    """
+
+    metric: Metric
+    epochs: int
+    batch_size: int
+    patience: int | None
+
+
+def train_fold(
+    build: Callable[[dict[str, Any]], Any],
+    params: dict[str, Any],
+    data: Callable[[np.dtype], Data],
+    rules: Rules,
+    seed: np.random.SeedSequence,
+    cancelled: Callable[[], bool],
+) -> FoldResult:
+    """Builds a model, trains it and measures it on what was held out.
+
+    `data` gives, in the model's precision, the two arrays to train on and the two held out.
+    """
+    with own_generator(seed) as rng:
+        trainer = make_trainer(build(dict(params)))
+        return train(trainer, data(trainer.model.dtype), rules, rng, cancelled)
+
+
+def make_trainer(built: Any) -> Trainer:
+    """A trainer of what `build` returned."""
+    if isinstance(built, Trainer):
+        return built
+    if not isinstance(built, (tuple, list)) or len(built) != 3:
+        raise TypeError(
+            f"build: returned {type(built).__name__}, expected (model, loss, optimizer)"
+        )
+    return Trainer(*built)
+
+
+class Metric:
+    """What a trial is judged by.
+
+    Parameters
+    ----------
+    given : "accuracy", "loss", callable or None
+        A callable gets (targets, predictions). None is the accuracy where targets are labels.
+    maximize : bool, optional
+        By default whatever it is not a loss is better the larger.
+    """
+
+    def __init__(self, given: Any = None, maximize: bool | None = None):
+        if given is not None and given not in ("accuracy", "loss") and not callable(given):
+            raise ValueError(
+                f"metric: got {given!r}, expected 'accuracy', 'loss' or a function of (targets, "
+                "predictions)"
+            )
+        self.given, self.maximize = given, maximize
+
+    @property
+    def name(self) -> str:
+        """What it is called where results are shown."""
+        if self.given is None or isinstance(self.given, str):
+            return self.given or "score"
+        return getattr(self.given, "__name__", type(self.given).__name__)
+
+    def of(self, trainer: Trainer, loss: float, accuracy: float | None, X: Any, y: Any) -> float:
+        """The metric on data that gave a loss and, where there are labels, an accuracy."""
+        if callable(self.given):
+            return float(self.given(y, trainer.predict(X)))
+        name = self.given or ("accuracy" if are_labels(y) else "loss")
+        if name == "loss":
+            return loss
+        if accuracy is None:
+            raise ValueError(
+                f"metric: {type(trainer.loss).__name__} has no labels to be right about; expected "
+                "metric='loss' or a function of (targets, predictions)"
+            )
+        return accuracy
+
+    def larger_is_better(self, y: Any) -> bool:
+        """The direction; `y` tells whether there are labels."""
+        if self.maximize is not None:
+            return self.maximize
+        if self.given is None:
+            return are_labels(y)
+        return self.given != "loss"
+
+
+def are_labels(y: Any) -> bool:
+    """Whether targets are whole numbers, one for each example."""
+    return isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iub"
+
+
+class Curve:
+    """The losses and scores of a training, epoch by epoch, and the best of them."""
+
+    def __init__(self, first: float, rules: Rules, maximize: bool):
+        self.first, self.rules, self.maximize = first, rules, maximize
+        self.losses: list[float | None] = []
+        self.val_losses: list[float | None] = []
+        self.scores: list[float | None] = []
+        self.best_epoch, self.best = 0, -math.inf
+
+    def add(self, val_loss: float, score: float) -> None:
+        """What an epoch gave on the data held out."""
+        self.val_losses.append(finite(val_loss))
+        self.scores.append(finite(score))
+        signed = score if self.maximize else -score
+        if signed > self.best:
+            self.best_epoch, self.best = len(self.scores) - 1, signed
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the best epoch lies too far back."""
+        patience = self.rules.patience
+        return patience is not None and len(self.scores) - 1 - self.best_epoch >= patience
+
+    def result(self, stopped: str | None = None, diverged: bool = False) -> FoldResult:
+        """What is recorded of the training."""
+        epoch = len(self.scores) - 1 if self.rules.patience is None else self.best_epoch
+        return FoldResult(
+            None if diverged else self.scores[epoch],
+            None if diverged else epoch,
+            finite(self.first),
+            tuple(self.losses),
+            tuple(self.val_losses),
+            tuple(self.scores),
+            stopped,
+            diverged,
+        )
+
+
+def train(
+    trainer: Trainer,
+    data: Data,
+    rules: Rules,
+    rng: np.random.Generator,
+    cancelled: Callable[[], bool],
+) -> FoldResult:
+    """Trains until the last epoch, a divergence or an end of improvement."""
+    X, y, X_held, y_held = data
+    count = len(flatten_structure(X)[0])
+    trainer.model.train()
+    order = rng.permutation(count)
+    first = first_loss(trainer, X, y, order[: max(rules.batch_size, FIRST_EXAMPLES)])
+    curve = Curve(first, rules, rules.metric.larger_is_better(y))
+    if not math.isfinite(first):
+        return curve.result("the first loss is not finite", diverged=True)
+    train_on = trainer.step.repeated(X, y, rules.batch_size)
+    with trainer.model.evaluating():
+        measure = trainer.measuring.repeated(X_held, y_held, MEASURED_AT_ONCE)
+    for epoch in range(rules.epochs):
+        least = LEAST_BATCHES if epoch else LEAST_BATCHES_AT_FIRST
+        mean, bad_rows, exploded = watched_epoch(
+            train_on, order, rules.batch_size, least, EXPLODED * first, cancelled
+        )
+        curve.losses.append(finite(mean))
+        if bad_rows is not None:
+            batch = [take(part, bad_rows) for part in flatten_structure([X, y])]
+            layer = first_bad_layer(trainer.step, X, y, batch)
+            where = f", first in layer {layer!r}" if layer else ""
+            return curve.result(f"the loss is not finite in epoch {epoch}{where}", diverged=True)
+        if exploded:
+            return curve.result(
+                f"the loss is {mean:.4g} in epoch {epoch}, more than {EXPLODED:g} times the first, "
+                f"{first:.4g}",
+                diverged=True,
+            )
+        _, examples, loss_sum, correct, counted, is_finite = measure(None)
+        val_loss = loss_sum / examples if is_finite else math.nan
+        accuracy = correct / counted if counted else None
+        score = rules.metric.of(trainer, val_loss, accuracy, X_held, y_held)
+        curve.add(val_loss, score)
+        if not math.isfinite(score):
+            return curve.result(f"the metric is {score} in epoch {epoch}", diverged=True)
+        if curve.is_stale:
+            return curve.result(f"no better for {rules.patience} epochs")
+        order = rng.permutation(count)
+    return curve.result()
+
+
+def first_loss(trainer: Trainer, X: Any, y: Any, rows: NDArray) -> float:
+    """The training loss before any update; running averages stay as they were."""
+    kept = [(buffer, buffer.copy()) for _, buffer in trainer.model.named_buffers()]
+    loss = trainer.step.forward(take(X, rows), take(y, rows))
+    for buffer, values in kept:
+        buffer[...] = values
+    return loss
+
+
+def watched_epoch(
+    train_on: Callable[[NDArray], tuple],
+    order: NDArray,
+    batch_size: int,
+    least_batches: int,
+    limit: float,
+    cancelled: Callable[[], bool],
+) -> tuple[float, NDArray | None, bool]:
+    """An epoch by stretches of some batches, ended where its loss explodes.
+
+    Returns
+    -------
+    loss : float
+        Mean of the epoch, or of the stretch that went over the limit.
+    bad_rows : array or None
+        The batch whose loss was not finite.
+    exploded : bool
+        Whether a stretch's loss went over the limit.
+    """
+    if len(order) > batch_size and len(order) % batch_size == 1:
+        order = order[:-1]  # a batch of one has no variance, and batch normalization refuses it
+    batches = -(-len(order) // batch_size)
+    stretch = max(least_batches, -(-batches // LOOKS_PER_EPOCH)) * batch_size
+    total = 0.0
+    for start in range(0, len(order), stretch):
+        if cancelled():
+            raise Cancelled
+        rows = order[start : start + stretch]
+        done, examples, loss_sum, _, _, is_finite = train_on(rows)
+        if not is_finite:
+            return math.nan, rows[done * batch_size :][:batch_size], False
+        if loss_sum / examples > limit:
+            return loss_sum / examples, None, True
+        total += loss_sum
+    return total / len(order), None, False
+
+
+def take(data: Any, rows: NDArray) -> Any:
+    """Rows of an array, or of every array of a tuple, list or dict."""
+    if isinstance(data, dict):
+        return {key: take(item, rows) for key, item in data.items()}
+    if isinstance(data, (tuple, list)):
+        return type(data)(take(item, rows) for item in data)
+    return np.ascontiguousarray(data[rows])

@@ -1,0 +1,134 @@
+"""Journal: finished trials in a file, a JSON object a line, so that a killed search goes on.
+
+    {"search": "random_search", "seed": 0, ...}                     what is searched
+    {"number": 3, "stage": 0, "params": {...}, "score": 0.94, ...}  a trial, in the order they ended
+
+A search that finds a file of the same search takes its trials as done. What determines a trial
+(hyperparameters, weights, order of examples) follows from the seed and its number, so that it does
+not matter which trials the file has. A line that the end of the process cut off is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnn._compiler.trace import flatten_structure
+from fastnn.search.trial import FoldResult, Task, Trial
+
+Key = tuple[int, int]
+
+
+class Journal:
+    """The trials of a file, and those appended to it.
+
+    Parameters
+    ----------
+    path : path
+    description : dict
+        What determines the search, as JSON can hold it.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another search, or no journal.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], description: dict[str, Any]):
+        self.path = Path(path)
+        self.known: dict[Key, dict[str, Any]] = {}
+        description = json.loads(json.dumps(description, default=described))
+        lines = self.read()
+        if lines:
+            self.check(lines[0], description)
+            self.known = {(row["number"], row["stage"]): row for row in lines[1:]}
+        self.file = open(self.path, "a", encoding="utf-8")
+        if not lines:
+            self.write(description)
+
+    def read(self) -> list[dict[str, Any]]:
+        """The whole lines of the file; what follows the last is cut off."""
+        if not self.path.exists():
+            return []
+        content = self.path.read_bytes()
+        complete = content.rfind(b"\n") + 1
+        try:
+            rows = [json.loads(line) for line in content[:complete].splitlines()]
+        except ValueError as error:
+            raise ValueError(
+                f"journal {self.path}: expected a JSON object a line ({error})"
+            ) from None
+        if not all(isinstance(row, dict) for row in rows) or not (rows or not complete):
+            raise ValueError(f"journal {self.path}: expected a JSON object a line")
+        if complete < len(content):
+            if not rows and not content.startswith(b'{"search": '):
+                raise ValueError(f"journal {self.path}: expected a journal or no file, got another")
+            os.truncate(self.path, complete)
+        return rows
+
+    def check(self, found: dict[str, Any], expected: dict[str, Any]) -> None:
+        """ValueError that names what differs, if the file is of another search."""
+        different = [
+            f"{name} {found.get(name)!r} there, {expected.get(name)!r} here"
+            for name in {**expected, **found}
+            if found.get(name) != expected.get(name)
+        ]
+        if different:
+            raise ValueError(
+                f"journal {self.path}: it is of another search: {'; '.join(different)}. Give the "
+                "same arguments, or another path"
+            )
+
+    def find(self, task: Task) -> Trial | None:
+        """The trial of a task, if the file has it."""
+        row = self.known.get((task.number, task.stage))
+        if row is None:
+            return None
+        params = json.loads(json.dumps(task.params, default=described))
+        if row["params"] != params or row["epochs"] != task.epochs:
+            raise ValueError(
+                f"journal {self.path}: trial {task.number} is there with {row['params']} and "
+                f"{row['epochs']} epochs, expected {params} and {task.epochs}"
+            )
+        folds = tuple(
+            FoldResult(**{name: tuple(v) if isinstance(v, list) else v for name, v in fold.items()})
+            for fold in row["folds"]
+        )
+        # The hyperparameters are the task's own: a file holds some of them as text only.
+        return Trial(**{**row, "params": task.params, "folds": folds})
+
+    def append(self, trial: Trial) -> None:
+        """Adds a trial; once this returns, an end of the process cannot lose it."""
+        self.write({**trial.to_dict(), "seconds": trial.seconds})
+
+    def write(self, row: dict[str, Any]) -> None:
+        self.file.write(json.dumps(row, default=described) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.file.close()
+
+
+def described(value: Any) -> str:
+    """An object by name and settings, without what differs from run to run."""
+    if hasattr(value, "dist") and hasattr(value, "args"):  # a frozen distribution of SciPy
+        return f"{value.dist.name}{value.args}{value.kwds}"
+    name = getattr(value, "__qualname__", None)
+    return name if name is not None else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def fingerprint(*data: Any) -> str:
+    """A short name for the content of arrays."""
+    digest = hashlib.sha256()
+    for leaf in flatten_structure(list(data)):
+        array = np.asarray(leaf)
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(array.tobytes() if array.dtype.kind != "O" else repr(array.tolist()).encode())
+    return digest.hexdigest()[:16]
