@@ -62,4 +62,4 @@ def mlp(
         layers.append(activation())
         if dropout:
             layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
+    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
