@@ -157,10 +157,11 @@ TASKS = {
         lenet,
         lambda folder: mnist(folder, flatten=False),
         "mnist",
+        # Rate, batch and decay were chosen on the last 4,435 of the training images.
         epochs=15,
-        batch=64,
+        batch=32,
         lr=0.02,
-        weight_decay=5e-4,
+        weight_decay=1e-3,
         decay=True,
         is_of_images=True,
     ),

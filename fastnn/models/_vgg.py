@@ -97,8 +97,8 @@ def initialize(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.01)
-    if isinstance(module, (nn.Conv2d, nn.Linear)):
-        nn.init.zeros_(module.bias)  # type: ignore[type-var]
+    if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 def vgg(
