@@ -53,12 +53,14 @@ __all__ = [
     "vjp",
 ]
 
-# What few programs need is imported when it is first used: name -> where it is.
-_LAZY = {"profile": "fastnn.profiling", "search": "fastnn.search"}
+# What few programs need is imported when it is first used: modules, and functions by their module.
+_LAZY_MODULES = {"search"}
+_LAZY_FUNCTIONS = {"profile": "fastnn.profiling"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
-    module = importlib.import_module(_LAZY[name])
-    return getattr(module, name, module)
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"fastnn.{name}")
+    if name in _LAZY_FUNCTIONS:
+        return getattr(importlib.import_module(_LAZY_FUNCTIONS[name]), name)
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
