@@ -515,6 +515,7 @@ cdef class Program:
                 result = cnp.PyArray_EMPTY(<int>len(external.shape) + external.batched, shape,
                                            external.type_number, False)
                 self.point(i, cnp.PyArray_DATA(<cnp.ndarray>result))
+                external.array = result  # as long as steps point there
                 results.append(result)
             self.refresh_constants()
             with nogil:
