@@ -69,8 +69,10 @@ class Summary:
     batch_size: int
 
     def __str__(self) -> str:
-        header = ("layer", "kind", "output shape", "algorithm", "parameters", "FLOPs")
-        rows = [
+        rows: list[tuple[str, ...]] = [
+            ("layer", "kind", "output shape", "algorithm", "parameters", "FLOPs")
+        ]
+        rows += [
             (
                 layer.name,
                 layer.kind,
@@ -82,15 +84,15 @@ class Summary:
             for layer in self.layers
         ]
         if not any(layer.algorithm for layer in self.layers):
-            header, *rows = [row[:3] + row[4:] for row in [header, *rows]]
-        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-        numbers = len(header) - 2  # the first column of numbers
+            rows = [row[:3] + row[4:] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        numbers = len(widths) - 2  # the first column of numbers
         lines = [
             "  ".join(
                 cell.rjust(width) if i >= numbers else cell.ljust(width)
                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
-            for row in [header, *rows]
+            for row in rows
         ]
         lines.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
         lines += [

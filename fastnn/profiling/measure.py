@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -239,13 +240,15 @@ def copied_step(model: Module, loss: Module, optimizer: Optimizer | None) -> Tra
     model.train()
     if optimizer is None:
         return TrainingStep(model, loss, SGD(lr=0.0, momentum=0.9))
+    # A subclass has its own defaults for what `Optimizer` asks for.
+    make: Callable[..., Optimizer] = type(optimizer)
     groups = [{**group, "lr": 0.0} for group in optimizer.param_groups]
     if optimizer.takes_all:
         options = {name: value for name, value in groups[0].items() if name != "params"}
-        return TrainingStep(model, loss, type(optimizer)(**options))
+        return TrainingStep(model, loss, make(**options))
     for group in groups:
         group["params"] = [memo.get(id(parameter), parameter) for parameter in group["params"]]
-    return TrainingStep(model, loss, type(optimizer)(groups))
+    return TrainingStep(model, loss, make(groups))
 
 
 def operator_times(lowered: LoweredGraph, nanoseconds: Any) -> list[OperatorTime]:

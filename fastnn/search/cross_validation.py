@@ -36,12 +36,20 @@ class CrossValidation:
     @property
     def mean(self) -> float | None:
         """Mean of the scores; None if a fold diverged."""
-        return None if None in self.scores else float(np.mean(self.scores))
+        scores = self._finite_scores
+        return None if scores is None else float(np.mean(scores))
 
     @property
     def std(self) -> float | None:
         """Standard deviation of the scores (population's); None if a fold diverged."""
-        return None if None in self.scores else float(np.std(self.scores))
+        scores = self._finite_scores
+        return None if scores is None else float(np.std(scores))
+
+    @property
+    def _finite_scores(self) -> list[float] | None:
+        """The scores if every fold has one."""
+        scores = [score for score in self.scores if score is not None]
+        return scores if len(scores) == len(self.folds) else None
 
     def __str__(self) -> str:
         shown = ", ".join("diverged" if s is None else f"{s:.4f}" for s in self.scores)

@@ -96,10 +96,7 @@ class Journal:
                 f"journal {self.path}: trial {task.number} is there with {row['params']} and "
                 f"{row['epochs']} epochs, expected {params} and {task.epochs}"
             )
-        folds = tuple(
-            FoldResult(**{name: tuple(v) if isinstance(v, list) else v for name, v in fold.items()})
-            for fold in row["folds"]
-        )
+        folds = tuple(fold_result(fold) for fold in row["folds"])
         # The hyperparameters are the task's own: a file holds some of them as text only.
         return Trial(**{**row, "params": task.params, "folds": folds})
 
@@ -114,6 +111,14 @@ class Journal:
     def close(self) -> None:
         """Closes the file."""
         self.file.close()
+
+
+def fold_result(row: dict[str, Any]) -> FoldResult:
+    """A fold as JSON holds it: its tuples are lists there."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+    }
+    return FoldResult(**fields)
 
 
 def described(value: Any) -> str:

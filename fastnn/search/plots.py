@@ -205,10 +205,10 @@ def plot_random_versus_grid(
         trials = list(first.values())[: len(grid)]
         random = [(trial.params[across.name], trial.params[up.name]) for trial in trials]
     values = [trial.params[across.name] for trial in [*finished, *diverged]]
-    scores = [trial.score for trial in finished]
+    reached = [trial.score for trial in finished if trial.score is not None]
     # A trial that diverged counts as much as the worst that did not.
-    worst = min(scores) if result.maximize else max(scores)
-    scores = np.array(scores + [worst] * len(diverged))
+    worst = min(reached) if result.maximize else max(reached)
+    scores = np.array(reached + [worst] * len(diverged))
     middles, medians, _ = along(across, values, scores, result.maximize)
     scaled = np.log(middles) if across.is_log else middles
     for column, (title, points) in enumerate((("grid", grid), ("random", random))):

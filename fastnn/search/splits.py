@@ -7,7 +7,7 @@ that nothing needs scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class KFold:
         return f"{type(self).__name__}(n_splits={self.n_splits}, seed={self.seed})"
 
     def split(
-        self, X: ArrayLike, y: ArrayLike | None = None, groups: ArrayLike | None = None
+        self, X: Sized, y: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> Iterator[Split]:
         """Yields (rows to train on, rows held out), each in rising order.
 

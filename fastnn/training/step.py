@@ -353,12 +353,12 @@ class TrainingStep:
         """
         batch_size = whole("batch_size", batch_size, 1)
         arrays = self._prepare_epoch(X, y, None, batch_size)
-        compiled = self._current
+        lowered = self._lowered
         trains = self.optimizer is not None
         self._phase = "updated" if trains else "measured"
 
         def run(rows: NDArray | None) -> tuple:
-            return compiled.lowered.program.epoch(arrays, rows, batch_size, trains)
+            return lowered.program.epoch(arrays, rows, batch_size, trains)
 
         return run
 
