@@ -12,6 +12,9 @@
 True
 """
 
+import importlib
+from typing import Any
+
 from fastnn import datasets, nn, optim, preprocessing
 from fastnn._version import __version__
 from fastnn.config import get_num_threads, num_threads, set_num_threads, show_config
@@ -35,6 +38,7 @@ __all__ = [
     "TrainingDiverged",
     "TrainingStep",
     "datasets",
+    "diagnostics",
     "get_num_threads",
     "gradient_check",
     "manual_seed",
@@ -46,3 +50,12 @@ __all__ = [
     "show_config",
     "vjp",
 ]
+
+# Parts that a training does without are imported when they are first asked for.
+LAZY = ("diagnostics",)
+
+
+def __getattr__(name: str) -> Any:
+    if name in LAZY:
+        return importlib.import_module(f"fastnn.{name}")
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
