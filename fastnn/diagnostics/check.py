@@ -86,6 +86,12 @@ class Check:
         What to do, a line for each fault; lines that begin with "note:" don't fail the check.
     data : dict
         The figures behind it.
+    table : Table or None
+        Those that are printed.
+    draw : callable or None
+        Draws the check on given axes; see `plot`.
+    size : (float, float)
+        Inches of the picture.
 
     Examples
     --------
@@ -106,6 +112,7 @@ class Check:
     data: Mapping[str, Any] = field(repr=False)
     table: Table | None = field(default=None, repr=False)
     draw: Callable[[Check, Any], None] | None = field(default=None, repr=False)
+    size: tuple[float, float] = field(default=(8.0, 3.4), repr=False)
 
     def __bool__(self) -> bool:
         return self.passed
@@ -146,7 +153,7 @@ class Check:
         Axes
         """
         if ax is None:
-            ax = new_axes()
+            ax = new_axes(*self.size)
         (self.draw or draw_verdict)(self, ax)
         return ax
 
@@ -170,6 +177,7 @@ def judge(
     data: Mapping[str, Any],
     table: tuple[Sequence[str], list[tuple[Any, ...]]] | None = None,
     draw: Callable[[Check, Any], None] | None = None,
+    size: tuple[float, float] = (8.0, 3.4),
 ) -> Check:
     """The Check that some findings amount to."""
     return Check(
@@ -181,4 +189,5 @@ def judge(
         data,
         None if table is None else Table(tuple(table[0]), table[1]),
         draw,
+        size,
     )

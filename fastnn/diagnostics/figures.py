@@ -22,7 +22,7 @@ GOOD, BAD, PLAIN, THEORY = "tab:green", "tab:red", "tab:blue", "0.35"
 HISTOGRAMS_IN_A_ROW = 5
 
 
-def new_axes(width: float = 8.0, height: float = 3.6) -> Any:
+def new_axes(width: float, height: float) -> Any:
     """Axes on a figure of their own."""
     import matplotlib.pyplot as plt
 
@@ -36,15 +36,20 @@ def draw_verdict(check: Check, ax: Any) -> None:
     ax.text(0, 1, str(check), va="top", family="monospace", fontsize=8, transform=ax.transAxes)
 
 
-def data_uri(check: Check, width: float = 8.0, height: float = 3.6) -> str:
+def data_uri(check: Check) -> str:
     """The picture of a check as a PNG in a data URI."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=check.size, layout="constrained")
     check.plot(figure.add_subplot())
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def rows_of_histograms(count: int) -> int:
+    """Over how many rows `draw_histograms` spreads."""
+    return max(1, -(-count // HISTOGRAMS_IN_A_ROW))
 
 
 def draw_histograms(
@@ -52,14 +57,16 @@ def draw_histograms(
     names: Sequence[str],
     histograms: Sequence[tuple[NDArray, NDArray]],
     colours: Sequence[str],
+    columns: int | None = None,
 ) -> None:
     """The course's picture: a histogram for each layer, side by side, on the place of `ax`.
 
     Each histogram is (counts, edges).
     """
     ax.set_axis_off()
-    rows = -(-len(names) // HISTOGRAMS_IN_A_ROW)
-    columns = -(-len(names) // rows)
+    if columns is None:
+        columns = -(-len(names) // rows_of_histograms(len(names)))
+    rows = -(-len(names) // columns)
     for i, (name, (counts, edges), colour) in enumerate(
         zip(names, histograms, colours, strict=True)
     ):

@@ -102,8 +102,14 @@ def initial_loss_check(
         findings,
         measured,
         describe_expectation(loss, scores, chance, shares),
-        {"loss": measured, "chance": chance, "shares": shares},
+        {
+            "loss": measured,
+            "chance": chance,
+            "shares": shares,
+            "probabilities": bool(probabilities),
+        },
         draw=draw_first_loss,
+        size=(7.0, 1.7),
     )
 
 

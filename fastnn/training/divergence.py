@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,10 @@ class EpochResult:
         return self.correct / self.counted if self.counted else None
 
 
+# How long a snapshot is young enough not to be taken anew: as long as an epoch keeps one.
+FRESH_SECONDS = 0.03
+
+
 class Snapshot:
     """Copies of everything that training changes."""
 
@@ -81,6 +86,16 @@ class Snapshot:
             sources += [step.optimizer.buffer.values, *step.optimizer.state.values()]
         self.sources = [*sources, step.optimizer.steps_taken]
         self.copies = [np.array(source) for source in self.sources]
+        self.taken = time.perf_counter()
+        self.versions = step._versions
+
+    def to_renew(self) -> tuple[list[NDArray], list[NDArray]] | None:
+        """What an epoch copies from and to, at its first step too; None while this is fresh."""
+        now = time.perf_counter()
+        if now - self.taken < FRESH_SECONDS:
+            return None
+        self.taken = now
+        return self.sources, self.copies
 
     def restore(self) -> None:
         """Puts everything back."""
@@ -89,16 +104,30 @@ class Snapshot:
 
 
 def run_guarded(
-    step: TrainingStep, X: Any, y: Any, indices: Any, batch_size: int, callback: Any
+    step: TrainingStep,
+    X: Any,
+    y: Any,
+    indices: Any,
+    batch_size: int,
+    callback: Any,
+    snapshot: Snapshot | None = None,
 ) -> EpochResult:
-    """An epoch that goes back to a good state if the loss stops being finite."""
+    """An epoch that goes back to a good state if the loss stops being finite.
+
+    The parts of an epoch that returns to Python now and then share a `snapshot`.
+    """
     batch_size = whole("batch_size", batch_size, 1)
     arrays = step._prepare_epoch(X, y, indices, batch_size)
-    snapshot = Snapshot(step)
+    renewed: tuple[list[NDArray], list[NDArray]] | None
+    if snapshot is None or snapshot.versions != step._versions:  # or memory has moved
+        snapshot = Snapshot(step)
+        renewed = snapshot.sources, snapshot.copies
+    else:
+        renewed = snapshot.to_renew()
     program = step._current.lowered.program
     step._phase = "updated"
     batches, examples, loss_sum, correct, counted, finite = program.epoch(
-        arrays, indices, batch_size, True, callback, (snapshot.sources, snapshot.copies)
+        arrays, indices, batch_size, True, callback, renewed
     )
     if not finite:
         order = np.arange(len(arrays[0])) if indices is None else np.asarray(indices)
