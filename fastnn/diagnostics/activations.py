@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,10 +112,10 @@ def activation_statistics(
         row["update"] = updates.get(row["name"])
         row["verdict"] = verdict(row, rows, cut, alike)
     findings = Findings()
-    named = [row["name"] for row in rows if row["verdict"] != "healthy"]
-    for row in rows:
-        if row["verdict"] != "healthy":
-            findings.fault(describe(row), ADVICE[row["verdict"]])
+    named = []
+    for row in causes(rows):
+        findings.fault(describe(row), ADVICE[row["verdict"]])
+        named.append(row["name"])
     for name in (name for name in cut if name not in {row["name"] for row in rows}):
         findings.fault(f"layer {name!r} has parameters without a gradient", ADVICE["no gradient"])
         named.append(name)
@@ -191,6 +192,25 @@ def verdict(
     if row["update"] is not None and row["update"] > MOST_UPDATE:
         return "large updates"
     return "healthy"
+
+
+def causes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The layers that are to blame, not those that suffer from them.
+
+    Where units are dead or alike no gradient passes; where the graph is cut, the last layer without
+    a gradient lies next to the cut.
+    """
+    faulty = [row for row in rows if row["verdict"] != "healthy"]
+    blocking = any(
+        row["dead"] == 1.0 or row["verdict"] in ("not finite", "alike") for row in faulty
+    )
+    followers = {row["name"]: following["verdict"] for row, following in itertools.pairwise(rows)}
+    return [
+        row
+        for row in faulty
+        if row["verdict"] != "no gradient"
+        or not (blocking or followers.get(row["name"]) == "no gradient")
+    ]
 
 
 def describe(row: dict[str, Any]) -> str:

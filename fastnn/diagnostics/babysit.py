@@ -117,7 +117,7 @@ def babysit(
 
 
 class Session:
-    """What the steps share; each returns its checks, and sets `stopped` where none should follow."""
+    """What the steps share; each returns its checks, and sets `stopped` if none should follow."""
 
     def __init__(
         self,

@@ -19,8 +19,8 @@ from fastnn.training.step import TrainingStep
 EXAMPLES = 1024
 # A variance of n values is uncertain by sqrt(2 / (n - 1)): by a half for 8.
 LEAST_VALUES = 8
-# Running averages of a trained network, in standard deviations of the batch: the mean moves with the
-# weights, by a few tenths at most.
+# Running averages of a trained network, in standard deviations of the batch: the mean moves with
+# the weights, by a few tenths at most.
 MOST_SHIFT = 1.0
 MOST_RATIO = 4.0
 # By so much, as a factor, the loss may be worse in inference than in training on the same examples.
@@ -85,8 +85,6 @@ def batchnorm_check(
             for key, array in module._buffers.items():
                 copied[name]._buffers[key][...] = array
         rows = [describe(name, module, *found.get(name, ())) for name, module in layers.items()]
-        for row in rows:  # a layer may refuse to be trained, whatever its mode is now
-            row["training"] &= copied[row["name"]].training
         trained = any(row["batches"] for row in rows)
         losses = compare_modes(copy, criterion, X, y) if trained else None
     for row in rows:
@@ -118,12 +116,12 @@ def batchnorm_check(
                 for row in rows
             ],
         ),
-        draw_statistics,
+        draw_statistics if trained else None,
     )
 
 
 def look(model: Module, loss: Module, X: Any, y: Any) -> dict[str, tuple]:
-    """By layer: mean and standard deviation of a batch, values of one example, idle bias."""
+    """By layer: mean and standard deviation of a batch, values of one example, idle bias, mode."""
     step = TrainingStep(model, loss)
     arrays = [as_array(leaf) for leaf in flatten_structure([X, y])]
     lowered = step.compile(X, y, arrays, len(arrays[0]), keep_all=True).lowered
@@ -142,18 +140,24 @@ def look(model: Module, loss: Module, X: Any, y: Any) -> dict[str, tuple]:
             and before.inputs[2] is not None
             and not before.attributes.get("activation")
         )
-        found[node.layer] = mean, 1 / inverse, x.rows, idle
+        found[node.layer] = mean, 1 / inverse, x.rows, idle, node.attributes["training"]
     return found
 
 
 def describe(
-    name: str, module: BatchNorm1d, mean: Any = None, std: Any = None, values: int = 1, idle=False
+    name: str,
+    module: BatchNorm1d,
+    mean: Any = None,
+    std: Any = None,
+    values: int = 1,
+    idle: bool = False,
+    trains: bool = True,
 ) -> dict[str, Any]:
     """The figures of one layer."""
     batches = module.num_batches_tracked
     row = {
         "name": name,
-        "training": module.training,
+        "training": module.training and trains,  # a layer may ignore its mode
         "batches": None if batches is None else int(batches),
         "values": values,
         "idle_bias": bool(idle),

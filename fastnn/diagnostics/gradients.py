@@ -66,7 +66,8 @@ def gradient_check(
     >>> from fastnn import nn
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     >>> X = np.random.default_rng(0).normal(size=(10, 4))
-    >>> check = fastnn.diagnostics.gradient_check(model, nn.CrossEntropyLoss(), X, np.arange(10) % 3)
+    >>> y = np.arange(10) % 3
+    >>> check = fastnn.diagnostics.gradient_check(model, nn.CrossEntropyLoss(), X, y)
     >>> check.passed, list(check.data["errors"])
     (True, ['0.weight', '0.bias', '2.weight', '2.bias'])
     """

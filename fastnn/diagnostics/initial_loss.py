@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastnn.diagnostics.check import Check, Findings, judge
 from fastnn.diagnostics.figures import draw_bars
 from fastnn.diagnostics.sandbox import sample, sandbox, training_without_dropout
+from fastnn.nn.activation import Sigmoid, Softmax
 from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, MultiMarginLoss
 from fastnn.nn.module import Module
 from fastnn.training.step import TrainingStep
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Scores of standard deviation 1, as He's initialization gives them in the last layer, add about a
 # half to the cross-entropy: a first loss up to this factor above chance is no fault.
@@ -81,7 +79,7 @@ def initial_loss_check(
             f"the first loss is {measured}",
             "look for NaN in the data, and for weights that are far too large",
         )
-    probabilities = describe_probabilities(loss, scores)
+    probabilities = describe_probabilities(model, loss, scores)
     if probabilities:
         findings.fault(probabilities, "give the loss the scores, without softmax or sigmoid")
     bounds = [value for value in (chance, shares) if value is not None]
@@ -136,17 +134,23 @@ def chance_losses(loss: Module, scores: Any, y: Any) -> tuple[float | None, floa
     return chance, float(np.asarray(loss(zeros + best, y)))
 
 
-def describe_probabilities(loss: Module, scores: NDArray | Any) -> str:
+def describe_probabilities(model: Module, loss: Module, scores: Any) -> str:
     """What is wrong if the model gives probabilities where the loss expects scores."""
     if not isinstance(scores, np.ndarray) or scores.size == 0:
         return ""
     between = bool(((scores >= 0) & (scores <= 1)).all())
     if isinstance(loss, CrossEntropyLoss) and scores.ndim == 2 and scores.shape[1] > 1:
         if between and np.abs(scores.sum(axis=1) - 1).max() < ROUNDING:
-            return "softmax is applied twice: the model gives probabilities, and the loss has one"
+            return f"softmax is applied twice: {last_of(model, Softmax)}, and the loss has one too"
     if isinstance(loss, BCEWithLogitsLoss) and between:
-        return "sigmoid is applied twice: the model gives probabilities, and the loss has one"
+        return f"sigmoid is applied twice: {last_of(model, Sigmoid)}, and the loss has one too"
     return ""
+
+
+def last_of(model: Module, kind: type[Module]) -> str:
+    """Where the probabilities come from, in words."""
+    names = [name for name, module in model.named_modules() if type(module) is kind]
+    return f"layer {names[-1]!r} is one" if names else "the model gives probabilities"
 
 
 def describe_expectation(

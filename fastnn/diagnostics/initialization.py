@@ -40,7 +40,7 @@ ACTIVATIONS = {
     "tanh": (nn.Tanh, np.tanh, lambda z: 1 - np.tanh(z) ** 2),
     "relu": (nn.ReLU, lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(np.float64)),
 }
-# The grid of z: a thousandth of a standard deviation is fine for sums of a standard deviation of 22.
+# The grid of z: a thousandth of a standard deviation is fine for sums of a deviation of 22.
 GRID = np.linspace(-8, 8, 16001)
 DENSITY = np.exp(-(GRID**2) / 2) / np.exp(-(GRID**2) / 2).sum()
 # Spread between seeds of a standard deviation: at each layer about 1 / sqrt(width) of random walk.

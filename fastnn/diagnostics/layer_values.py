@@ -4,8 +4,8 @@
     its forward nodes                   ──▶ a row for each layer: outputs, activation
     their backward nodes                ──▶ the gradient that arrives there
 
-Fused nodes stay fused, so that what a training would run is what is looked at: a Linear and the ReLU
-after it are one row, under the name of the Linear.
+Fused nodes stay fused, so that what a training would run is what is looked at: a Linear and the
+ReLU after it are one row, under the name of the Linear.
 """
 
 from __future__ import annotations

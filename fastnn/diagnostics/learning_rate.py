@@ -25,8 +25,15 @@ POINTS_PER_DECADE = 2
 # The course's case: at 1e-6 the loss went from 2.3026 to 2.3020 or so in an epoch.
 LEAST_CHANGE = 0.01
 EXPLOSION = 3.0
-# A training is longer than this experiment: its momentum builds up, its curvature grows.
-MARGIN = 3.0
+# A sigmoid network's loss may rise in its first steps; by a half is too much.
+RISE = 1.5
+# A training is longer than this experiment: its momentum builds up, its curvature grows. An order
+# of magnitude below the best of a few batches is usual.
+MARGIN = 10.0
+# So many times more batches are tried where the loss falls at no rate.
+PATIENCE = 10
+# A network that starts slowly barely changes in a few batches at a rate that will do in the end.
+SLOW = 10.0
 
 BARELY, CHANGES, EXPLODES = "barely changing", "changes", "explodes"
 
@@ -56,6 +63,7 @@ def learning_rate_range(
     batch_size : int, default=64
     batches : int, default=10
         How many steps at each learning rate; the loss is that of their examples, before and after.
+        Ten times as many where the loss falls at none.
     lowest, highest : float
         Two learning rates a decade are tried, from 1e-7 to 1e3 by default.
 
@@ -65,7 +73,7 @@ def learning_rate_range(
         ``data`` holds "rates", "losses" (after), "first" (before), "verdicts" ("barely changing":
         by less than 1 %; "explodes": NaN, infinite, or three times the first loss; "changes");
         "smallest" that changes the loss, "largest" that does not explode, and "suggestion": a
-        third of the rate with the lowest loss, and at most a third of the largest.
+        tenth of the rate with the lowest loss.
 
     References
     ----------
@@ -82,8 +90,8 @@ def learning_rate_range(
     >>> y = X[:, :3].argmax(axis=1)
     >>> check = fastnn.diagnostics.learning_rate_range(
     ...     model, nn.CrossEntropyLoss(), X, y, optim.SGD(lr=1e-6))
-    >>> check.advice
-    'the optimizer\\'s learning rate 1e-06 is too low, the loss is barely changing: try 0.3'
+    >>> print(check.advice)
+    the optimizer's learning rate 1e-06 is too low, the loss is barely changing: try 0.3
     """
     if not 0 < lowest < highest:
         raise ValueError(
@@ -96,19 +104,33 @@ def learning_rate_range(
     own = None if optimizer is None else float(optimizer.param_groups[0]["lr"])
     if own:
         rates.add(own)
-    rows = batch_rows(count_examples(X), batch_size, batches)
     with sandbox(model, loss, optimizer) as (copy, criterion, stepper):
         training_without_dropout(copy)
         stepper = SGD(momentum=0.9) if stepper is None else stepper
         step = TrainingStep(copy, criterion, stepper)
-        data = [(take(X, some), take(y, some)) for some in rows]
-        first = float(np.mean([step.forward(x, t) for x, t in data]))
-        start = Snapshot(step)
-        losses = {}
-        for rate in sorted(rates):
-            start.restore()
-            losses[rate] = loss_after(step, data, rate)
+        first, losses = losses_by_rate(step, X, y, batch_size, batches, sorted(rates))
+        if not any(value < (1 - LEAST_CHANGE) * first for value in losses.values()):
+            # Tiny weights begin on a plateau, and need longer to leave it.
+            batches *= PATIENCE
+            first, losses = losses_by_rate(step, X, y, batch_size, batches, sorted(rates))
     return judge_rates(losses, first, own)
+
+
+def losses_by_rate(
+    step: TrainingStep, X: Any, y: Any, batch_size: int, batches: int, rates: list[float]
+) -> tuple[float, dict[float, float]]:
+    """The loss of some batches, and after training with them at each rate; all from one start."""
+    rows = batch_rows(count_examples(X), batch_size, batches)
+    data = [(take(X, some), take(y, some)) for some in rows]
+    step.forward(*data[0])  # makes buffers and program
+    start = Snapshot(step)
+    first = float(np.mean([step.forward(x, target) for x, target in data]))
+    losses = {}
+    for rate in rates:
+        start.restore()
+        losses[rate] = loss_after(step, data, rate)
+    start.restore()
+    return first, losses
 
 
 def batch_rows(examples: int, batch_size: int, batches: int) -> list[NDArray]:
@@ -151,7 +173,7 @@ def judge_rates(losses: dict[float, float], first: float, own: float | None) -> 
     suggestion = None
     if falling:
         best = min(falling, key=lambda rate: losses[rate])
-        suggestion = max(min(best, largest) / MARGIN, smallest)
+        suggestion = max(best / MARGIN, smallest)
         suggestion = float(f"{suggestion:.1g}")
     findings = Findings()
     if not falling:
@@ -164,16 +186,18 @@ def judge_rates(losses: dict[float, float], first: float, own: float | None) -> 
             f"the optimizer's learning rate {own:g} is too high, the loss explodes",
             f"try {suggestion:g}",
         )
-    elif own is not None and losses.get(own, 0.0) > first:
+    elif own is not None and losses.get(own, 0.0) > RISE * first:
         findings.fault(
             f"the optimizer's learning rate {own:g} is too high, the loss rises",
             f"try {suggestion:g}",
         )
-    elif own is not None and own < smallest:
+    elif own is not None and SLOW * own < smallest:
         findings.fault(
             f"the optimizer's learning rate {own:g} is too low, the loss is barely changing",
             f"try {suggestion:g}",
         )
+    elif own is not None and own < smallest:
+        findings.note(f"the loss is barely changing in a few batches at {own:g}")
     return judge(
         "learning rate",
         findings,

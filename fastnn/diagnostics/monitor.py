@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from fastnn.nn.module import Module
     from fastnn.training.trainer import Trainer
 
-# Enough examples for a share of saturated outputs; a unit is called dead only after it was silent in
-# some looks in sequence, each at other examples.
+# Enough examples for a share of saturated outputs; a unit is called dead only after it was silent
+# in some looks in sequence, each at other examples.
 EXAMPLES = 32
 LOOKS_TO_DIE = 4
 # Elements of a parameter that norms are taken of: a ratio of norms is then right to some percent.
@@ -131,8 +131,8 @@ class Monitor(Callback):
             return
         self.steps.append(trainer.steps_done)
         self.losses.append(loss)
-        self._look_at_weights()
         self._look_at_units(trainer)
+        self._look_at_weights()
 
     # -- what -----------------------------------------------------------------------------------
 
@@ -146,7 +146,9 @@ class Monitor(Callback):
             self.gradients.setdefault(name, []).append(scale * norm(gradient))
             slope = self.gradients[name][-1]
             self._judge(name, "large updates", ratio > MOST_UPDATE, f"updates of {ratio:.2g}")
-            self._judge(name, "no gradient", slope == 0, "no gradient")
+            # Behind dead units there is none, and they were warned of.
+            if not any(shares[-1] > MOST_DEAD for shares in self.dead.values()):
+                self._judge(name, "no gradient", slope == 0, "no gradient")
 
     def _look_at_units(self, trainer: Trainer) -> None:
         inputs, _ = trainer.last_batch()
@@ -208,6 +210,7 @@ class Monitor(Callback):
         lines(axes[2], self.steps, self.gradients, "gradient norm")
         for axis in axes[1:3]:
             axis.set_yscale("log")
+            axis.yaxis.set_minor_formatter("")
         shares = {f"{name} dead": share for name, share in self.dead.items()}
         shares |= {f"{name} saturated": share for name, share in self.saturated.items()}
         lines(axes[3], self.steps, shares, "share of units")
@@ -272,7 +275,8 @@ def samples(model: Module) -> dict[str, tuple[NDArray, NDArray, float]]:
     """
     found = {}
     for name, parameter in model.named_parameters():
-        if len(parameter.shape) > 1 and parameter.gradient is not None:
+        trained = parameter.requires_grad and parameter.gradient is not None
+        if trained and len(parameter.shape) > 1:
             # An odd stride meets all columns of a weight with an even number of them.
             stride = slice(None, None, max(1, parameter.size // SAMPLE) | 1)
             values = parameter.storage.reshape(-1)[stride]

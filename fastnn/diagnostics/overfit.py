@@ -75,7 +75,8 @@ def overfit_check(
     >>> fastnn.manual_seed(0)
     >>> model = nn.Sequential(nn.Linear(10, 50), nn.ReLU(), nn.Linear(50, 3))
     >>> X = np.random.default_rng(0).normal(size=(100, 10))
-    >>> check = fastnn.diagnostics.overfit_check(model, nn.CrossEntropyLoss(), X, np.arange(100) % 3)
+    >>> y = np.arange(100) % 3
+    >>> check = fastnn.diagnostics.overfit_check(model, nn.CrossEntropyLoss(), X, y)
     >>> check.passed, check.measured < 0.01, check.data["accuracy"]
     (True, True, 1.0)
     """
@@ -100,19 +101,29 @@ def overfit_check(
     best = min(runs, key=lambda run: (not run["reached"], run["loss"]))
     findings = Findings()
     if not best["reached"]:
-        explain(findings, best, runs, describe_probabilities(loss, scores), contradictions(X, y))
+        explain(
+            findings, best, runs, describe_probabilities(model, loss, scores), contradictions(X, y)
+        )
     elif own is not None and best["lr"] != own:
         findings.note(f"not with the optimizer's learning rate {own:g}, but with {best['lr']:g}")
-    accuracy = "" if best["accuracy"] is None else f", accuracy {best['accuracy']:.2f}"
     goal = "" if best["accuracy"] is None else ", accuracy 1"
     return judge(
         f"overfitting {len(flatten_structure(y)[0])} examples",
         findings,
-        f"loss {best['loss']:.4g}{accuracy} after {len(best['curve'])} steps at "
-        f"learning rate {best['lr']:g}",
+        best["loss"],
         f"loss below {best['goal']:.3g}{goal}",
         {**best, "runs": runs},
-        draw=draw_curve,
+        (
+            ("learning rate", "steps", "loss", "accuracy", "reached"),
+            [
+                (
+                    *(f"{run['lr']:g}", len(run["curve"]), run["loss"], run["accuracy"]),
+                    run["reached"],
+                )
+                for run in runs
+            ],
+        ),
+        draw_curve,
     )
 
 

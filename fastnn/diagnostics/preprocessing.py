@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MOST_OFFSET = 0.25
 # Inputs of another overall size do not go with initial weights that are made for size 1.
 LEAST_SCALE, MOST_SCALE = 0.01, 10.0
-# Ranges of features that differ by more than two orders of magnitude. Of many features the outermost
-# twentieth are left out: a pixel at the border is lit in a single image.
+# Ranges of features that differ by more than two orders of magnitude. Of many features the
+# outermost twentieth are left out: a pixel at the border is lit in a single image.
 MOST_RATIO = 100.0
 MANY_FEATURES = 20
 # A mean that was subtracted is zero within the rounding of float32; a leaked one is off by about
@@ -57,7 +57,7 @@ def preprocessing_check(
     Returns
     -------
     Check
-        ``data`` holds "mean", "std" and "range" by feature.
+        ``data`` holds "mean", "std" and "range" by feature, and a "histogram" of all.
 
     References
     ----------
@@ -105,8 +105,10 @@ def preprocessing_check(
         findings,
         f"mean {offset:.2g} standard deviations from zero, standard deviation {size:.3g}",
         "mean about 0, standard deviation about 1, finite",
-        {"mean": mean, "std": std, "range": width, "offset": offset, "scale": size},
-        draw=draw_features,
+        {"mean": mean, "std": std, "range": width, "offset": offset, "scale": size}
+        | {"histogram": np.histogram(features, bins=80)},
+        draw=draw_values,
+        size=(8.0, 2.6),
     )
 
 
@@ -188,15 +190,22 @@ def check_leak(
         )
 
 
-def draw_features(check: Check, ax: Any) -> None:
-    """Mean and standard deviation of each feature."""
+def draw_values(check: Check, ax: Any) -> None:
+    """A histogram of all inputs, and of the means of the features."""
     colour = GOOD if check.passed else BAD
-    mean, std = check.data["mean"], check.data["std"]
-    order = np.argsort(std)
-    position = np.arange(len(mean))
-    ax.fill_between(position, (mean - std)[order], (mean + std)[order], color=colour, alpha=0.25)
-    ax.plot(position, mean[order], color=colour, linewidth=1, label="mean, ± standard deviation")
-    ax.axhline(0, color="0.5", linewidth=0.8)
-    ax.set_xlabel("feature, by standard deviation")
-    ax.set_ylabel("input")
+    counts, edges = check.data["histogram"]
+    ax.bar(edges[:-1], counts / counts.max(), np.diff(edges), align="edge", color=colour, alpha=0.8)
+    counts, _ = np.histogram(check.data["mean"], bins=edges)
+    ax.step(
+        edges[:-1],
+        counts / max(counts.max(), 1),
+        where="post",
+        color="0.25",
+        linewidth=1,
+        label="means of features",
+    )
+    ax.axvline(0, color="0.5", linestyle="--", linewidth=0.8)
+    ax.set_yscale("symlog", linthresh=1e-3)
+    ax.set_yticks([])
+    ax.set_xlabel("input (share on a log scale)")
     ax.legend(fontsize=8)

@@ -10,6 +10,8 @@ from pathlib import Path
 from fastnn.diagnostics.check import Check
 from fastnn.diagnostics.figures import data_uri
 
+# Longer tables are folded.
+ROWS_SHOWN = 12
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto;
        padding: 0 1rem; }
@@ -113,8 +115,9 @@ class Report:
             if not step.checks:
                 parts.append('<p class="skipped">not reached</p>')
             for check in step.checks:
+                short = check.table is not None and len(check.table.rows) <= ROWS_SHOWN
                 section = check._repr_html_().replace(
-                    "<table>", "<details open><summary>figures</summary><table>"
+                    "<table>", f"<details{' open' * short}><summary>figures</summary><table>"
                 )
                 section = section.replace("</table>", "</table></details>")
                 if pictures and check.draw is not None:
