@@ -1,4 +1,23 @@
-"""The checks of the course: each gives a verdict, a figure, and what to do about it."""
+"""The checks of the course: each gives a verdict, a figure, and what to do about it.
+
+    data, model, loss, optimizer ──▶ sandbox.py ──▶ a check ──▶ Check ──▶ str, HTML, plot
+                                     copies, own    measures,   check.py
+                                     random state   judges
+
+=====================  ============================================================================
+check.py, figures.py   what a check returns, and what the pictures share
+sandbox.py             copies to experiment with, so that nothing of the caller's changes
+layer_values.py        what every layer computes, from a program that keeps all its values
+one file a check       preprocessing, initial_loss, regularization, overfit, learning_rate,
+                       activations, initialization, batchnorm, gradients, training
+monitor.py             a callback that watches while a training runs
+babysit.py, report.py  the course's seven steps in their order, and the page about them
+=====================  ============================================================================
+
+A check collects faults, which fail it, and notes, which don't. Thresholds stand at the top of each
+file with their reasons: they are set so that a network with usual settings raises no alarm, and
+tests/diagnostics/test_babysit.py holds them to it.
+"""
 
 from fastnn.diagnostics.activations import activation_statistics
 from fastnn.diagnostics.babysit import babysit

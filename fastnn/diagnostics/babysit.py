@@ -56,8 +56,7 @@ def babysit(
     4. Add regularization and see the loss rise: `regularization_check`.
     5. Overfit a handful of examples: `overfit_check`.
     6. Find the range of learning rates: `learning_rate_range`.
-    7. Watch a short training: a few hundred steps with a `Monitor`, then held-out examples and
-       `batchnorm_check`.
+    7. Watch a short training: `training_check`, then `batchnorm_check` of what it trained.
 
     It stops where going on makes no sense: at data that are not finite, at a layer that is dead as
     a whole or gets no gradient, at a wrong first loss that has a known cause, where twenty examples
@@ -198,8 +197,8 @@ class Session:
             if self.lr is not None:
                 for group in stepper.param_groups:
                     group["lr"] = self.lr
-            check, trained = training_check(
+            check = training_check(
                 *(copy, criterion, X, y, stepper, self.validation_data),
                 *(self.batch_size, self.steps),
             )
-        return [check, batchnorm_check(trained, loss, X, y, self.batch_size)]
+        return [check, batchnorm_check(check.data["model"], loss, X, y, self.batch_size)]

@@ -98,7 +98,7 @@ def batchnorm_check(
     return judge(
         "batch normalization",
         findings,
-        f"{len(rows)} layers"
+        f"{len(rows)} layer{'s' * (len(rows) != 1)}"
         + (
             ", not trained yet"
             if losses is None

@@ -11,6 +11,9 @@ import numpy as np
 
 from fastnn.diagnostics.figures import draw_verdict, new_axes
 
+# How lines of advice begin that do not fail a check.
+NOTE = "note: "
+
 
 @dataclass(frozen=True)
 class Table:
@@ -68,7 +71,7 @@ class Findings:
 
     def advice(self) -> str:
         """Faults first, a line each."""
-        return "\n".join([*self.faults, *[f"note: {note}" for note in self.notes]])
+        return "\n".join([*self.faults, *[NOTE + note for note in self.notes]])
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,9 @@ class Check:
     def _repr_html_(self) -> str:
         verdict = "ok" if self.passed else "fail"
         rows = [("measured", show(self.measured)), ("expected", show(self.expected))]
-        rows += [("advice", line) for line in self.advice.splitlines()]
+        for line in self.advice.splitlines():
+            is_note = line.startswith(NOTE)
+            rows.append(("note", line.removeprefix(NOTE)) if is_note else ("advice", line))
         entries = "".join(
             f"<dt>{label}</dt><dd>{html.escape(text)}</dd>" for label, text in rows if text
         )

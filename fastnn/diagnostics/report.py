@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastnn.diagnostics.check import Check
+from fastnn.diagnostics.check import NOTE, Check
 from fastnn.diagnostics.figures import data_uri
 
 # Longer tables are folded.
@@ -81,7 +81,7 @@ class Report:
             for check in self.checks
             if not check.passed
             for line in check.advice.splitlines()
-            if not line.startswith("note:")
+            if not line.startswith(NOTE)
         ]
 
     def _summary(self) -> str:

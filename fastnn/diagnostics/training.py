@@ -51,7 +51,7 @@ def training_check(
     validation_data: tuple[Any, Any] | None = None,
     batch_size: int = 64,
     steps: int = STEPS,
-) -> tuple[Check, Module]:
+) -> Check:
     """Trains a copy for some hundred steps with a `Monitor`, and evaluates it on held-out data.
 
     Faults are: a training that diverges; a loss that does not fall; a loss that falls while nothing
@@ -72,10 +72,20 @@ def training_check(
     Returns
     -------
     Check
-        ``data`` holds "monitor", "train" and "held_out" (loss, and accuracy where there are labels)
-        and what chance gives.
-    Module
-        The trained copy.
+        ``data`` holds "monitor", "before", "train" and "held_out" (loss, and accuracy where there
+        are labels), "baseline" (what chance gives) and "model", the trained copy.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from fastnn import diagnostics, nn, optim
+    >>> fastnn.manual_seed(0)
+    >>> X, y = fastnn.datasets.digits()
+    >>> X = fastnn.preprocessing.Standardize().fit_transform(X)
+    >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    >>> check = diagnostics.training_check(model, nn.CrossEntropyLoss(), X, y, optim.SGD(lr=0.1))
+    >>> check.passed, check.data["held_out"]["accuracy"] > 0.9
+    (True, True)
     """
     batch_size = min(whole("batch_size", batch_size, 1), count_examples(X))
     X, y = convert(X, model.dtype), convert(y, None)
@@ -110,23 +120,21 @@ def training_check(
     baseline = shares if shares is not None else chance
     if findings.passed:
         judge_learning(findings, X, y, held_y, before, train, held_out, baseline)
-    return (
-        judge(
-            "short training",
-            findings,
-            f"{trainer.steps_done} steps: training {words(train)}; held out {words(held_out)}",
-            "a falling loss, held-out results better than chance",
-            {
-                "monitor": monitor,
-                "before": before,
-                "train": train,
-                "held_out": held_out,
-                "baseline": baseline,
-            },
-            draw=draw_training,
-            size=(13.0, 3.0),
-        ),
-        copy,
+    return judge(
+        "short training",
+        findings,
+        f"{trainer.steps_done} steps: training {words(train)}; held out {words(held_out)}",
+        "a falling loss, held-out results better than chance",
+        {
+            "monitor": monitor,
+            "before": before,
+            "train": train,
+            "held_out": held_out,
+            "baseline": baseline,
+            "model": copy,
+        },
+        draw=draw_training,
+        size=(13.0, 3.0),
     )
 
 

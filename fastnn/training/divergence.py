@@ -80,6 +80,10 @@ class Snapshot:
     """Copies of everything that training changes."""
 
     def __init__(self, step: TrainingStep):
+        self.take(step)
+
+    def take(self, step: TrainingStep) -> None:
+        """Copies everything, from where it lies now."""
         assert step.optimizer is not None
         sources: list[NDArray] = [buffer for _, buffer in step.model.named_buffers()]
         if step.optimizer.buffer is not None:
@@ -89,8 +93,10 @@ class Snapshot:
         self.taken = time.perf_counter()
         self.versions = step._versions
 
-    def to_renew(self) -> tuple[list[NDArray], list[NDArray]] | None:
+    def to_renew(self, step: TrainingStep) -> tuple[list[NDArray], list[NDArray]] | None:
         """What an epoch copies from and to, at its first step too; None while this is fresh."""
+        if self.versions != step._versions:  # memory may have moved
+            self.take(step)
         now = time.perf_counter()
         if now - self.taken < FRESH_SECONDS:
             return None
@@ -119,11 +125,11 @@ def run_guarded(
     batch_size = whole("batch_size", batch_size, 1)
     arrays = step._prepare_epoch(X, y, indices, batch_size)
     renewed: tuple[list[NDArray], list[NDArray]] | None
-    if snapshot is None or snapshot.versions != step._versions:  # or memory has moved
+    if snapshot is None:
         snapshot = Snapshot(step)
         renewed = snapshot.sources, snapshot.copies
     else:
-        renewed = snapshot.to_renew()
+        renewed = snapshot.to_renew(step)
     program = step._current.lowered.program
     step._phase = "updated"
     batches, examples, loss_sum, correct, counted, finite = program.epoch(

@@ -256,11 +256,23 @@ class Trainer:
                 break
         return EpochResult(batches, examples, sums[0] / examples, sums[1], sums[2])
 
-    def last_batch(self) -> tuple[Any, Any]:
-        """Inputs and targets of the step that has just ended, for `Callback.on_step_end`."""
+    def last_batch(self, most: int | None = None) -> tuple[Any, Any]:
+        """Inputs and targets of the step that has just ended, for `Callback.on_step_end`.
+
+        Parameters
+        ----------
+        most : int, optional
+            How many examples are enough.
+
+        Raises
+        ------
+        RuntimeError
+            Before a step has ended.
+        """
         if self._last_rows is None:
             raise RuntimeError("last_batch() is for Callback.on_step_end: no step has ended")
         inputs, targets, rows = self._last_rows
+        rows = rows[:most]
         return tuple(
             rebuild_structure(data, [leaf[rows] for leaf in flatten_structure(data)])
             for data in (inputs, targets)
