@@ -38,6 +38,7 @@ __all__ = [
     "TrainingDiverged",
     "TrainingStep",
     "datasets",
+    "diagnostics",
     "get_num_threads",
     "gradient_check",
     "manual_seed",
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 # What few programs need is imported when it is first used: modules, and functions by their module.
-_LAZY_MODULES = {"search"}
+_LAZY_MODULES = {"diagnostics", "search"}
 _LAZY_FUNCTIONS = {"profile": "fastnn.profiling"}
 
 

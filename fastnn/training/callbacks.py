@@ -20,16 +20,24 @@ class Callback:
     Attributes
     ----------
     every_step : bool
-        Whether `on_step_end` is wanted. It costs the return to Python at each step.
+        Whether `on_step_end` is wanted after each step. It costs the return to Python; a callback
+        that looks now and then overrides `next_step` instead.
     """
 
     every_step = False
+
+    def next_step(self, done: int) -> int | None:
+        """After which step of the fit `on_step_end` is wanted next, when `done` have been taken.
+
+        None means never.
+        """
+        return done + 1 if self.every_step else None
 
     def on_fit_start(self, trainer: Trainer) -> None:
         """Before the first epoch."""
 
     def on_step_end(self, trainer: Trainer, epoch: int, batch: int, loss: float) -> None:
-        """After each update, if `every_step`."""
+        """After the updates that `next_step` asked for; `loss` is the mean since the last call."""
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, row: Mapping[str, float]) -> None:
         """After each epoch, with what was measured: "loss", "accuracy", "val_loss", ..."""

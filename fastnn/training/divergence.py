@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,16 +73,36 @@ class EpochResult:
         return self.correct / self.counted if self.counted else None
 
 
+# How long a snapshot is young enough not to be taken anew: as long as an epoch keeps one.
+FRESH_SECONDS = 0.03
+
+
 class Snapshot:
     """Copies of everything that training changes."""
 
     def __init__(self, step: TrainingStep):
+        self.take(step)
+
+    def take(self, step: TrainingStep) -> None:
+        """Copies everything, from where it lies now."""
         assert step.optimizer is not None
         sources: list[NDArray] = [buffer for _, buffer in step.model.named_buffers()]
         if step.optimizer.buffer is not None:
             sources += [step.optimizer.buffer.values, *step.optimizer.state.values()]
         self.sources = [*sources, step.optimizer.steps_taken]
         self.copies = [np.array(source) for source in self.sources]
+        self.taken = time.perf_counter()
+        self.versions = step._versions
+
+    def to_renew(self, step: TrainingStep) -> tuple[list[NDArray], list[NDArray]] | None:
+        """What an epoch copies from and to, at its first step too; None while this is fresh."""
+        if self.versions != step._versions:  # memory may have moved
+            self.take(step)
+        now = time.perf_counter()
+        if now - self.taken < FRESH_SECONDS:
+            return None
+        self.taken = now
+        return self.sources, self.copies
 
     def restore(self) -> None:
         """Puts everything back."""
@@ -97,21 +118,24 @@ def run_guarded(
     batch_size: int,
     callback: Any,
     augmentation: Augmentation | None = None,
+    snapshot: Snapshot | None = None,
 ) -> EpochResult:
-    """An epoch that goes back to a good state if the loss stops being finite."""
+    """An epoch that goes back to a good state if the loss stops being finite.
+
+    The parts of an epoch that returns to Python now and then share a `snapshot`.
+    """
     batch_size = whole("batch_size", batch_size, 1)
     arrays = step._prepare_epoch(X, y, indices, batch_size)
-    snapshot = Snapshot(step)
+    renewed: tuple[list[NDArray], list[NDArray]] | None
+    if snapshot is None:
+        snapshot = Snapshot(step)
+        renewed = snapshot.sources, snapshot.copies
+    else:
+        renewed = snapshot.to_renew(step)
     program = step._lowered.program
     step._phase = "updated"
     batches, examples, loss_sum, correct, counted, finite = program.epoch(
-        arrays,
-        indices,
-        batch_size,
-        True,
-        callback,
-        (snapshot.sources, snapshot.copies),
-        augmentation,
+        arrays, indices, batch_size, True, callback, renewed, augmentation
     )
     if not finite:
         order = np.arange(len(arrays[0])) if indices is None else np.asarray(indices)

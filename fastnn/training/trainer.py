@@ -20,7 +20,7 @@ from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.random import generator
 from fastnn.training.callbacks import Callback
-from fastnn.training.divergence import EpochResult, TrainingDiverged, run_guarded
+from fastnn.training.divergence import EpochResult, Snapshot, TrainingDiverged, run_guarded
 from fastnn.training.history import History
 from fastnn.training.progress import Progress
 from fastnn.training.step import TrainingStep
@@ -48,6 +48,8 @@ class Trainer:
         Of the last `fit`.
     stop : str or None
         A callback sets it to a reason to end the training.
+    steps_done : int
+        Steps of the running `fit`, where a callback looks at steps.
 
     Examples
     --------
@@ -76,6 +78,8 @@ class Trainer:
         self.measuring = TrainingStep(model, loss)
         self.history = History()
         self.stop: str | None = None
+        self.steps_done = 0
+        self._last_rows: tuple[Any, Any, NDArray] | None = None
 
     def fit(
         self,
@@ -148,7 +152,7 @@ class Trainer:
         if examples == 0:
             raise ValueError("X: got an empty data set, expected one example or more")
         callbacks = list(callbacks)
-        self.history, self.stop = History(), None
+        self.history, self.stop, self.steps_done = History(), None, 0
         bar = Progress(examples, epochs, progress)
         best: tuple[float, dict[str, NDArray]] | None = None
         self.model.train()
@@ -207,7 +211,7 @@ class Trainer:
         self.model.train()
         started = time.perf_counter()
         try:
-            if any(callback.every_step for callback in callbacks):
+            if any(callback.next_step(self.steps_done) is not None for callback in callbacks):
                 result = self._epoch_by_steps(
                     epoch, inputs, targets, order, batch_size, callbacks, bar, augmentation
                 )
@@ -236,30 +240,65 @@ class Trainer:
         bar: Progress,
         augmentation: Augmentation | None,
     ) -> EpochResult:
-        """An epoch that returns to Python after each batch."""
+        """An epoch that returns to Python where a callback wants to look."""
         total = len(flatten_structure(inputs)[0])
         order = np.arange(total) if order is None else order
         sums = np.zeros(3)
         batches = examples = 0
-        for first in range(0, total, batch_size):
-            rows = order[first : first + batch_size]
+        self.step._prepare_epoch(inputs, targets, order, batch_size)
+        snapshot = Snapshot(self.step)
+        while examples < total:
+            wanted = {
+                callback: step
+                for callback in callbacks
+                if (step := callback.next_step(self.steps_done)) is not None
+            }
+            left = -(-(total - examples) // batch_size)
+            steps = min([left, *[step - self.steps_done for step in wanted.values()]])
+            rows = order[examples : examples + steps * batch_size]
             if augmentation is not None:
-                augmentation.place = first
+                augmentation.place = examples
             try:
                 result = run_guarded(
-                    self.step, inputs, targets, rows, batch_size, None, augmentation
+                    self.step, inputs, targets, rows, batch_size, None, augmentation, snapshot
                 )
             except TrainingDiverged as error:
-                raise TrainingDiverged(batches, error.learning_rate, error.layer) from None
+                raise TrainingDiverged(
+                    batches + error.batch, error.learning_rate, error.layer
+                ) from None
             sums += [result.loss * len(rows), result.correct, result.counted]
-            batches, examples = batches + 1, examples + len(rows)
+            batches, examples = batches + steps, examples + len(rows)
+            self.steps_done += steps
+            self._last_rows = inputs, targets, rows[(steps - 1) * batch_size :]
             bar.update(batches, examples, *sums)
-            for callback in callbacks:
-                if callback.every_step:
+            for callback, step in wanted.items():
+                if step == self.steps_done:
                     callback.on_step_end(self, epoch, batches - 1, result.loss)
             if self.stop:
                 break
         return EpochResult(batches, examples, sums[0] / examples, sums[1], sums[2])
+
+    def last_batch(self, most: int | None = None) -> tuple[Any, Any]:
+        """Inputs and targets of the step that has just ended, for `Callback.on_step_end`.
+
+        Parameters
+        ----------
+        most : int, optional
+            How many examples are enough.
+
+        Raises
+        ------
+        RuntimeError
+            Before a step has ended.
+        """
+        if self._last_rows is None:
+            raise RuntimeError("last_batch() is for Callback.on_step_end: no step has ended")
+        inputs, targets, rows = self._last_rows
+        rows = rows[:most]
+        return tuple(
+            rebuild_structure(data, [leaf[rows] for leaf in flatten_structure(data)])
+            for data in (inputs, targets)
+        )
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, batch_size: int = 256) -> dict[str, float]:
         """Loss, and accuracy where the loss has labels, in inference mode.

@@ -1,0 +1,86 @@
+"""The sandbox: a check experiments with copies, so that it changes nothing of the caller's.
+
+Copies leave parameters, gradients, running averages, training modes and the optimizer's state where
+they are, even if a check fails halfway. What a check draws at random comes from a generator of its
+own, so that it repeats itself, and fastnn's generator goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fastnn import random
+from fastnn._checks import whole
+from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn.nn.execution import as_array
+from fastnn.nn.image import Dropout2d
+from fastnn.nn.module import Module
+from fastnn.nn.structure import Dropout
+from fastnn.optim.optimizer import Optimizer
+
+
+@contextlib.contextmanager
+def own_randomness(seed: int = 0) -> Iterator[None]:
+    """Random numbers from a generator that lasts for a ``with`` block."""
+    before = random._Source.generator
+    random.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random._Source.generator = before
+
+
+@contextlib.contextmanager
+def sandbox(
+    model: Module, loss: Module | None = None, optimizer: Optimizer | None = None
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Copies of a model, a loss and an optimizer; parameters that they share stay shared."""
+    for name, value in (("model", model), ("loss", loss)):
+        if not isinstance(value, Module) and not (name == "loss" and value is None):
+            raise TypeError(f"{name}: got {type(value).__name__}, expected a fastnn.nn.Module")
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: got {type(optimizer).__name__}, expected one of fastnn.optim")
+    with own_randomness():
+        yield copy.deepcopy((model, loss, optimizer))
+
+
+def training_without_dropout(model: Module) -> None:
+    """Training mode everywhere but in dropout."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, (Dropout, Dropout2d)):
+            module.eval()
+
+
+def count_examples(X: Any) -> int:
+    """How many examples X has (one array, or a structure of them).
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    count = len(as_array(flatten_structure(X)[0])) if flatten_structure(X) else 0
+    if count == 0:
+        raise ValueError("X: got an empty data set, expected one example or more")
+    return count
+
+
+def take(data: Any, rows: Any) -> Any:
+    """Some rows of an array, or of each array in a structure."""
+    return rebuild_structure(data, [np.asarray(leaf)[rows] for leaf in flatten_structure(data)])
+
+
+def sample(X: Any, y: Any, count: int) -> tuple[Any, Any]:
+    """At most `count` examples of X and y, drawn at random but the same at each call."""
+    examples = count_examples(X)
+    count = whole("count", count, 1)
+    if examples <= count:
+        return take(X, slice(None)), take(y, slice(None))
+    rows = np.sort(np.random.default_rng(0).choice(examples, count, replace=False))
+    return take(X, rows), take(y, rows)

@@ -1,0 +1,172 @@
+"""The monitor: what it measures, when it warns, what it costs, and that it changes nothing."""
+
+import time
+
+import numpy as np
+import pytest
+from data import digits
+from setups import HEALTHY, batchnorm_network, relu_network, seeded, sgd
+
+import fastnn
+from fastnn import diagnostics, nn, optim
+
+LOSS = nn.CrossEntropyLoss()
+
+
+def fit(model, callbacks=(), optimizer=None, epochs=4, X=None, **options):
+    data, _, y, _ = digits()
+    trainer = fastnn.Trainer(model, LOSS, optimizer or sgd())
+    X = data if X is None else X
+    trainer.fit(X, y, epochs, 32, callbacks=callbacks, seed=0, progress=False, **options)
+    return trainer
+
+
+@pytest.mark.parametrize("network", ["batchnorm", "convolutional"])
+def test_a_watched_training_is_the_same_bit_by_bit(network):
+    X, X_test, _, y_test = digits()
+    shape = (-1, 1, 8, 8) if network == "convolutional" else (-1, 64)
+    results = []
+    for callbacks in ([], [diagnostics.Monitor(every=7)]):
+        model = seeded(HEALTHY[network])
+        validation = X_test.reshape(shape), y_test
+        trainer = fit(model, callbacks, X=X.reshape(shape), validation_data=validation)
+        results.append((model.state_dict(), trainer.history["loss"]))
+    for key, array in results[0][0].items():
+        assert array.tobytes() == results[1][0][key].tobytes(), key
+    assert results[0][1] == pytest.approx(results[1][1], rel=1e-12)
+
+
+def test_what_it_measures():
+    class Exact(fastnn.Callback):
+        """Copies of everything before and after each step."""
+
+        every_step = True
+
+        def on_fit_start(self, trainer):
+            self.weights, self.gradients = [trainer.model[0].weight.data.copy()], []
+
+        def on_step_end(self, trainer, epoch, batch, loss):
+            self.weights.append(trainer.model[0].weight.data.copy())
+            self.gradients.append(trainer.model[0].weight.grad.copy())
+
+    monitor, exact = diagnostics.Monitor(every=20), Exact()
+    fit(seeded(relu_network), [monitor, exact], epochs=2)
+    assert monitor.steps == [20, 40, 60, 80]
+    assert list(monitor.updates) == ["0", "2", "4"] and list(monitor.dead) == ["0", "2"]
+    for i, step in enumerate(monitor.steps):
+        before, after = exact.weights[step - 1], exact.weights[step]
+        ratio = np.linalg.norm(after - before) / np.linalg.norm(before)
+        assert monitor.updates["0"][i] == pytest.approx(ratio, rel=1e-4)
+        norm = np.linalg.norm(exact.gradients[step - 1])
+        assert monitor.gradients["0"][i] == pytest.approx(norm, rel=1e-4)
+
+
+def test_a_large_layer_is_measured_by_a_sample(rng):
+    monitor = diagnostics.Monitor(every=2)
+    model = nn.Sequential(nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 10))
+    trainer = fastnn.Trainer(model, LOSS, optim.SGD(lr=0.1))
+    trainer.fit(rng.normal(size=(64, 300)), np.arange(64) % 10, 1, 32, callbacks=[monitor])
+    exact = np.linalg.norm(model[0].weight.grad)
+    assert monitor.gradients["0"][0] == pytest.approx(exact, rel=0.1)
+
+
+def test_a_healthy_training_is_not_warned_of():
+    for build in HEALTHY.values():
+        X = digits()[0].reshape(-1, 1, 8, 8) if build is HEALTHY["convolutional"] else None
+        monitor = diagnostics.Monitor(every=10)
+        fit(seeded(build), [monitor], X=X)
+        assert monitor.warnings == []
+
+
+def test_dead_units_are_warned_of():
+    model = seeded(relu_network)
+    model[2].bias.data[:26] = -20
+    monitor = diagnostics.Monitor(every=10)
+    with pytest.warns(diagnostics.TrainingWarning, match="layer 2: 8. % of units dead since step"):
+        fit(model, [monitor])
+    assert len(monitor.warnings) == 1 and "use leaky ReLU" in monitor.warnings[0]
+    assert monitor.dead["2"][-1] == pytest.approx(26 / 32, abs=0.07)
+
+
+def test_saturation_large_updates_and_missing_gradients_are_warned_of():
+    model = seeded(HEALTHY["sigmoid"])
+    model[0].weight.data[...] *= 50
+    monitor = diagnostics.Monitor(every=10, warn=False)
+    fit(model, [monitor])
+    assert "saturated since step 10" in monitor.warnings[0]
+    monitor = diagnostics.Monitor(every=2, warn=False)
+    fit(seeded(batchnorm_network), [monitor], optimizer=sgd(10.0), epochs=1)
+    assert any("updates of" in warning for warning in monitor.warnings)
+    model = seeded(HEALTHY["tanh"])
+    nn.init.zeros_(model[4].weight)
+    monitor = diagnostics.Monitor(every=2, warn=False)
+    frozen = optim.SGD([{"params": [model[0].weight, model[2].weight]}], lr=0.0)
+    fit(model, [monitor], optimizer=frozen, epochs=1)
+    assert any("layer 0: no gradient since step" in warning for warning in monitor.warnings)
+
+
+def test_a_second_fit_begins_anew_and_the_structure_may_change():
+    model, monitor = seeded(relu_network), diagnostics.Monitor(every=10)
+    fit(model, [monitor], epochs=1)
+    first = list(monitor.steps)
+    model.astype(np.float64)
+    fit(model, [monitor], epochs=1)
+    assert monitor.steps == first == [10, 20, 30, 40]
+
+
+def test_plot():
+    monitor = diagnostics.Monitor(every=10)
+    fit(seeded(relu_network), [monitor], epochs=2)
+    axes = monitor.plot()
+    assert len(axes) == 4 and axes[1].get_yscale() == "log"
+    assert monitor.plot(axes)[0] is axes[0]
+
+
+def test_looks_cost_little():
+    """At every 50 steps, looks take less than 3 % of the time of a small network's training."""
+
+    class Timed(diagnostics.Monitor):
+        seconds = 0.0
+
+        def on_step_end(self, *arguments):
+            started = time.perf_counter()
+            super().on_step_end(*arguments)
+            self.seconds += time.perf_counter() - started
+
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(6400, 784)).astype(np.float32), rng.integers(0, 10, 6400)
+    model = nn.Sequential(
+        *(nn.Linear(784, 256), nn.BatchNorm1d(256), nn.ReLU()),
+        *(nn.Linear(256, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 10)),
+    )
+    trainer = fastnn.Trainer(model, LOSS, optim.SGD(lr=0.01))
+    trainer.fit(X, y, 1, 64)
+    shares, monitor = [], Timed()
+    for _ in range(5):
+        monitor.seconds = 0.0
+        started = time.perf_counter()
+        trainer.fit(X, y, 4, 64, callbacks=[monitor])
+        shares.append(monitor.seconds / (time.perf_counter() - started))
+    assert len(monitor.steps) == 8
+    assert min(shares) < 0.03
+
+
+def test_callbacks_choose_their_steps():
+    class At(fastnn.Callback):
+        def __init__(self, steps):
+            self.steps, self.seen = steps, []
+
+        def next_step(self, done):
+            return next((step for step in self.steps if step > done), None)
+
+        def on_step_end(self, trainer, epoch, batch, loss):
+            inputs, targets = trainer.last_batch()
+            self.seen.append((trainer.steps_done, epoch, batch, len(inputs), len(targets)))
+
+    one, other = At([3, 45, 50]), At([45, 46])
+    fit(seeded(relu_network), [one, other], epochs=3)  # 1438 examples: 45 steps, the last of 30
+    assert one.seen == [(3, 0, 2, 32, 32), (45, 0, 44, 30, 30), (50, 1, 4, 32, 32)]
+    assert other.seen == [(45, 0, 44, 30, 30), (46, 1, 0, 32, 32)]
+    trainer = fastnn.Trainer(seeded(relu_network), LOSS, sgd())
+    with pytest.raises(RuntimeError, match="no step has ended"):
+        trainer.last_batch()
