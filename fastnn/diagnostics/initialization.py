@@ -36,7 +36,7 @@ SCHEMES = {
     "Xavier": lambda fan_in: math.sqrt(1 / fan_in),
     "He": lambda fan_in: math.sqrt(2 / fan_in),
 }
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, tuple[Any, ...]] = {
     "tanh": (nn.Tanh, np.tanh, lambda z: 1 - np.tanh(z) ** 2),
     "relu": (nn.ReLU, lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(np.float64)),
 }
@@ -153,14 +153,17 @@ def measure(
         pullbacks.append((through_layer, through_function))
         outputs.append(values)
     gradient = rng.standard_normal((examples, width), dtype=np.float32)
-    gradients, alike = [], 0.0
+    gradients: list[float] = []
+    alike = 0.0
     for i in range(depth - 1, -1, -1):
         through_layer, through_function = pullbacks[i]
         gradient = through_function(gradient)
         gradients.insert(0, float(gradient.std(dtype=np.float64)))
         gradient = through_layer(gradient)
         if i < depth - 1:
-            alike = max(alike, differences_of_units(layers[i].weight.grad))
+            weight_gradient = layers[i].weight.grad
+            assert weight_gradient is not None  # the pullback has filled it
+            alike = max(alike, differences_of_units(weight_gradient))
     return {
         "std": [float(y.std(dtype=np.float64)) for y in outputs],
         "mean": [float(y.mean(dtype=np.float64)) for y in outputs],
@@ -189,7 +192,8 @@ def predict(
         second_moment = float(DENSITY @ y**2)
         forward.append(math.sqrt(max(second_moment - float(DENSITY @ y) ** 2, 0.0)))
         slopes.append(float(DENSITY @ derivative(z) ** 2))
-    backward, variance = [], 1.0
+    backward: list[float] = []
+    variance = 1.0
     for slope in reversed(slopes):
         variance *= slope
         backward.insert(0, math.sqrt(variance))

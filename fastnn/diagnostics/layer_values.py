@@ -112,14 +112,15 @@ def look_inside(model: Module, loss: Module, X: Any, y: Any) -> tuple[float, lis
     rows = []
     for node in layer_nodes(graph):
         arriving = arriving_gradient(graph, node)
-        kept = arriving is not None and arriving in lowered.plan.offsets
+        if arriving is not None and arriving not in lowered.plan.offsets:
+            arriving = None
         rows.append(
             LayerValues(
                 node.layer,
                 kind_of(node, kinds),
                 activation_of(node),
                 array(node.outputs[0]),
-                array(arriving) if kept else None,
+                None if arriving is None else array(arriving),
             )
         )
     return lowered.program.read_loss(), rows

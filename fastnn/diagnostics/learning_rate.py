@@ -144,6 +144,7 @@ def batch_rows(examples: int, batch_size: int, batches: int) -> list[NDArray]:
 
 def loss_after(step: TrainingStep, data: list[tuple[Any, Any]], rate: float) -> float:
     """The mean loss of some batches after a step with each; infinite if it explodes on the way."""
+    assert step.optimizer is not None
     for group in step.optimizer.param_groups:
         group["lr"] = rate
     with np.errstate(over="ignore", invalid="ignore"):
@@ -171,12 +172,12 @@ def judge_rates(losses: dict[float, float], first: float, own: float | None) -> 
     smallest = falling[0] if falling else None
     largest = stable[-1] if stable else None
     suggestion = None
-    if falling:
+    if smallest is not None:
         best = min(falling, key=lambda rate: losses[rate])
         suggestion = max(best / MARGIN, smallest)
         suggestion = float(f"{suggestion:.1g}")
     findings = Findings()
-    if not falling:
+    if smallest is None or largest is None:
         findings.fault(
             f"no learning rate from {min(losses):g} to {max(losses):g} makes the loss fall",
             "look at the activations and gradients, and whether the examples can be overfitted",

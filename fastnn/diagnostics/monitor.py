@@ -159,7 +159,7 @@ class Monitor(Callback):
             share = saturated_share(activation, outputs)
             if share is not None:
                 self.saturated.setdefault(name, []).append(share)
-                bad = share > MOST_SATURATED
+                bad = bool(share > MOST_SATURATED)
                 self._judge(name, "saturated", bad, f"{100 * share:.0f} % saturated")
             elif activation == "relu":
                 looks = self._silent.setdefault(name, [])
@@ -168,7 +168,7 @@ class Monitor(Callback):
                 silent = functools.reduce(np.logical_and, looks)
                 share = np.count_nonzero(silent) / len(silent)
                 self.dead.setdefault(name, []).append(share)
-                bad = share > MOST_DEAD and len(looks) == LOOKS_TO_DIE
+                bad = bool(share > MOST_DEAD) and len(looks) == LOOKS_TO_DIE
                 self._judge(name, "dead", bad, f"{100 * share:.0f} % of units dead")
 
     def _judge(self, layer: str, kind: str, bad: bool, what: str) -> None:
@@ -276,13 +276,13 @@ def samples(model: Module) -> dict[str, tuple[NDArray, NDArray, float]]:
     """
     found = {}
     for name, parameter in model.named_parameters():
-        trained = parameter.requires_grad and parameter.gradient is not None
-        if trained and len(parameter.shape) > 1:
+        gradient = parameter.gradient
+        if parameter.requires_grad and gradient is not None and len(parameter.shape) > 1:
             # An odd stride meets all columns of a weight with an even number of them.
             stride = slice(None, None, max(1, parameter.size // SAMPLE) | 1)
             values = parameter.storage.reshape(-1)[stride]
             scale = math.sqrt(parameter.size / len(values))
-            found[layer_of(name)] = values, parameter.gradient.reshape(-1)[stride], scale
+            found[layer_of(name)] = values, gradient.reshape(-1)[stride], scale
     return found
 
 

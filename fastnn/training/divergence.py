@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn._checks import whole
+from fastnn._core.program import note_value_change
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,6 +109,7 @@ class Snapshot:
         """Puts everything back."""
         for source, copy in zip(self.sources, self.copies, strict=True):
             source[...] = copy
+        note_value_change()
 
 
 def run_guarded(
