@@ -196,7 +196,7 @@ def copy_borrowed(graph: Graph) -> Graph:
     position = 0
     while position < len(graph.nodes):
         node = graph.nodes[position]
-        for index in node.operator.reads_beyond:
+        for index in node.operator.inputs_read_beyond(node):
             if is_borrowed(node.inputs[index]):
                 copy = graph.make_node("copy", [node.inputs[index]])
                 node.inputs[index] = copy.outputs[0]

@@ -105,6 +105,10 @@ class Operator:
         """The kernels that compute it."""
         raise TypeError(f"{self.name}: no kernel")
 
+    def inputs_read_beyond(self, node: Node) -> tuple[int, ...]:
+        """`reads_beyond`, or fewer where the sizes of a node allow it."""
+        return self.reads_beyond
+
     def least_batch(self, node: Node) -> int:
         """The smallest batch that makes sense."""
         return 1

@@ -30,6 +30,9 @@ from fastnn._compiler.operators.base import (
 )
 from fastnn._compiler.operators.linear import activation_of
 
+# Of float in the widest vector.
+WIDEST_LANES = 16
+
 
 class Conv2d(Operator):
     """y = f(x * weight + bias); inputs x (images), weight (filters, channels / groups, height,
@@ -107,6 +110,11 @@ class Conv2dBackwardParameters(Operator):
     layout = "channels"
     reads_beyond = (1,)
     direction = BACKWARD_PARAMETERS
+
+    def inputs_read_beyond(self, node):
+        # Rows of whole vectors are read to their end.
+        filters = node.attributes["geometry"].filters
+        return () if filters % WIDEST_LANES == 0 else self.reads_beyond
 
     def infer(self, node):
         _, _, weight, bias = node.inputs
