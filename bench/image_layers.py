@@ -54,7 +54,7 @@ class ImageLayer:
 
 def channels_last(images: NDArray) -> NDArray:
     """A copy as (batch, height, width, channels), in memory that kernels may read beyond."""
-    from fastnn._core.program import aligned_empty
+    from fastnn._core.aligned import aligned_empty
 
     turned = images.transpose(0, 2, 3, 1)
     copy = aligned_empty(turned.size, turned.dtype).reshape(turned.shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from fastnn._core.program import aligned_empty
 from kernel_runner import aligned, kernel_program
 
 from fastnn._compiler.activations import KINDS
@@ -11,6 +10,7 @@ from fastnn._compiler.convolution.algorithm import BACKWARD_INPUT, BACKWARD_PARA
 from fastnn._compiler.convolution.direct import Direct
 from fastnn._compiler.convolution.im2col import Im2col
 from fastnn._compiler.operators.base import Size
+from fastnn._core.aligned import aligned_empty
 
 ALGORITHMS = {algorithm.name: algorithm for algorithm in (Im2col(), Direct())}
 # Elements behind an output that no kernel may touch.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from fastnn._core.program import ABSENT, ADDRESS, Program, aligned_empty, aligned_zeros
+from fastnn._core.external import External
+from fastnn._core.program import ABSENT, ADDRESS, Program
 
 from fastnn._compiler.lower import LoweredStep
 from fastnn._compiler.operators.base import Size
+from fastnn._core.aligned import aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
 
 
@@ -36,7 +38,6 @@ def kernel_program(
     `program.forward()` runs it, `program.time_steps(n)` gives the shortest time of n runs in
     nanoseconds. Arrays in `data` are read and written where they are.
     """
-    from fastnn._core.program import External
 
     def whole(count: int) -> int:
         return -(-count // 64) * 64

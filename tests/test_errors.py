@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from fastnn._core.program import External
+from fastnn._core.external import External
 
 import fastnn
 from fastnn import nn, optim

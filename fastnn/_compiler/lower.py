@@ -11,16 +11,10 @@ import numpy as np
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
 from fastnn._compiler.memory import MemoryPlan, plan_memory
 from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
+from fastnn._core.aligned import aligned_zeros
 from fastnn._core.dispatch import kernels
-from fastnn._core.program import (
-    ABSENT,
-    ADDRESS,
-    ARENA,
-    EXTERNAL,
-    External,
-    Program,
-    aligned_zeros,
-)
+from fastnn._core.external import External
+from fastnn._core.program import ABSENT, ADDRESS, ARENA, EXTERNAL, Program
 
 # Operators that draw from the run's random key.
 RANDOM = ("dropout", "dropout_channels")

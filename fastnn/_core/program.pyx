@@ -21,6 +21,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 from fastnn._core.augmentation cimport Augmentation
+from fastnn._core.external cimport External
 from fastnn._core.step cimport MAX_DATA, MAX_SCALARS, MAX_SIZES, Kernel, Step
 from fastnn._core.threads cimport fork_count, team_size
 
@@ -53,13 +54,8 @@ cdef enum:
     # A serial run shorter than this is not split: waking and joining a team costs 0.5 us when it
     # is awake, and several when it sleeps.
     PARALLEL_WORTH_NANOSECONDS = 3000
-    CACHE_LINE = 64
-    PAGE_BYTES = 4096
-    LARGE_BYTES = 32768
     # Rows of a batch are gathered by the team above this size.
     GATHER_WORTH_BYTES = 65536
-    # What a kernel may read (and never use) beyond the last element of a buffer.
-    SLACK_BYTES = 64
     MAX_INPUTS = 8
     # How long `epoch` computes before it looks at signals and progress.
     ATTENTION_NANOSECONDS = 30_000_000
@@ -68,25 +64,6 @@ cdef enum:
 
 # Where a step finds an operand: (kind, value).
 ABSENT, ARENA, ADDRESS, EXTERNAL = range(4)
-
-
-def aligned_empty(Py_ssize_t count, dtype):
-    """An uninitialized array at the start of a cache line, with slack to read beyond its end.
-
-    A large one starts on a page (fastnn/_compiler/memory.py tells why).
-    """
-    dtype = np.dtype(dtype)
-    alignment = CACHE_LINE if count * dtype.itemsize < LARGE_BYTES else PAGE_BYTES
-    raw = np.empty(count * dtype.itemsize + alignment + SLACK_BYTES, np.uint8)
-    start = -raw.ctypes.data % alignment
-    return raw[start:start + count * dtype.itemsize].view(dtype)
-
-
-def aligned_zeros(Py_ssize_t count, dtype):
-    """As `aligned_empty`, all zero."""
-    array = aligned_empty(count, dtype)
-    array[:] = 0
-    return array
 
 
 # Counts what may have changed parameters: updates, and views of them that were handed out.
@@ -139,91 +116,6 @@ cdef struct Rows:
     char* data
     char* staged
     Py_ssize_t row_bytes
-
-
-cdef class External:
-    """An array of the user's (or a staging copy of it) that steps read or write in place.
-
-    Parameters
-    ----------
-    name : what to call it in an error ("input", "target").
-    shape : shape of one example.
-    dtype : what the kernels expect.
-    classes : for labels: valid are 0 <= label < classes, and `ignore_index`.
-    """
-    cdef readonly str name
-    cdef readonly tuple shape
-    cdef readonly object dtype
-    cdef readonly Py_ssize_t classes
-    cdef readonly int64_t ignore_index
-    cdef readonly bint batched
-    cdef int type_number
-    cdef cnp.ndarray array       # kept alive while steps point into it
-    cdef cnp.ndarray staging     # rows gathered by `epoch`, labels copied by `bind`
-    cdef Py_ssize_t row_bytes
-
-    def __init__(self, name, shape, dtype, batched=True, classes=0, ignore_index=-100):
-        self.name = name
-        self.shape = tuple(shape)
-        self.dtype = np.dtype(dtype)
-        self.batched = batched
-        self.classes = classes
-        self.ignore_index = ignore_index
-        self.type_number = self.dtype.num
-        self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
-
-    cdef char* staged(self, Py_ssize_t capacity) except NULL:
-        """Memory for a batch, made once."""
-        if self.staging is None:
-            self.staging = aligned_empty(capacity * self.row_bytes + 1, np.uint8)
-        return <char*>cnp.PyArray_DATA(self.staging)
-
-    cdef cnp.ndarray accept(self, object value):
-        """`value` as a C-contiguous array of the right type and shape, copied only where needed."""
-        cdef cnp.ndarray array
-        cdef Py_ssize_t i, rank = len(self.shape), offset = 1 if self.batched else 0
-        if isinstance(value, np.ndarray):
-            array = value
-        else:
-            array = np.asarray(value)
-        if (cnp.PyArray_TYPE(array) != self.type_number or not cnp.PyArray_ISCARRAY_RO(array)):
-            array = self.convert(array)
-        if cnp.PyArray_NDIM(array) != rank + offset:
-            self.refuse_shape(array)
-        for i in range(rank):
-            if cnp.PyArray_DIM(array, <int>(i + offset)) != <Py_ssize_t>self.shape[i]:
-                self.refuse_shape(array)
-        return array
-
-    def convert(self, array):
-        kind, wanted = array.dtype.kind, self.dtype.kind
-        if kind not in ("biu" if wanted == "i" else "biuf"):
-            expected = "integers" if wanted == "i" else "real numbers"
-            raise TypeError(f"{self.name}: got dtype {array.dtype}, expected {expected}")
-        # Not ascontiguousarray, which leaves elements at addresses that are no multiple of their size.
-        return np.require(array, self.dtype, ["C_CONTIGUOUS", "ALIGNED"])
-
-    def refuse_shape(self, array):
-        axes = (["batch"] if self.batched else []) + [str(n) for n in self.shape]
-        raise ValueError(
-            f"{self.name}: got shape {array.shape}, expected ({', '.join(axes)}"
-            f"{',' if len(axes) == 1 else ''})"
-        )
-
-    cdef int check_labels(self, cnp.ndarray array) except -1:
-        """Labels become indices into memory: they are checked here, and used from a copy of ours."""
-        cdef const int64_t* labels = <const int64_t*>cnp.PyArray_DATA(array)
-        cdef Py_ssize_t i, bad = -1
-        for i in range(cnp.PyArray_SIZE(array)):
-            if (labels[i] < 0 or labels[i] >= self.classes) and labels[i] != self.ignore_index:
-                bad = i
-                break
-        if bad >= 0:
-            raise ValueError(
-                f"{self.name}: label {labels[bad]} at index {bad} is out of range, expected "
-                f"0 <= label < {self.classes}"
-            )
-        return 0
 
 
 cdef class Program:

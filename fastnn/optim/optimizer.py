@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph
-from fastnn._core.program import aligned_zeros
+from fastnn._core.aligned import aligned_zeros
 from fastnn.nn.parameter import LayoutVersion, Parameter, ParameterBuffer, one_buffer
 
 if TYPE_CHECKING:

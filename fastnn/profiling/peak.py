@@ -8,8 +8,10 @@ import numpy as np
 
 from fastnn._compiler.lower import LoweredStep
 from fastnn._compiler.operators.base import Size
+from fastnn._core.aligned import aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
-from fastnn._core.program import ADDRESS, External, Program, aligned_empty, aligned_zeros
+from fastnn._core.external import External
+from fastnn._core.program import ADDRESS, Program
 
 # A run takes some 0.3 ms; the best of them counts, so that a moment's other work does not.
 ROUNDS = 100_000

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph, Value
 from fastnn._compiler.lower import RANDOM
-from fastnn._core.program import aligned_zeros
+from fastnn._core.aligned import aligned_zeros
 from fastnn.nn.parameter import Parameter
 
 
