@@ -8,15 +8,14 @@ import pytest
 import fastnn
 from fastnn import nn
 
-ROOTS = [Path(__file__).parents[2].parent / "shared" / "data", Path("/work/shared/data")]
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def folder(name):
     """A folder of data beside the project; the test is skipped where it is absent."""
-    for root in ROOTS:
-        if (root / name).is_dir():
-            return root / name
-    pytest.skip(f"no ../shared/data/{name}")
+    if not (DATA / name).is_dir():
+        pytest.skip(f"no ../shared/data/{name}")
+    return DATA / name
 
 
 def digits():
