@@ -12,6 +12,7 @@ from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
 from fastnn._compiler.lower import LoweredGraph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn._core.epoch import run_epoch
 from fastnn.datasets._augment import Augment, check_images
 from fastnn.nn.execution import as_array, input_spec, layer_names, modes_of, state_of, working_dtype
 from fastnn.nn.module import Module
@@ -332,7 +333,7 @@ class TrainingStep:
         """Forward over all examples: (batches, examples, loss sum, correct, counted, finite)."""
         arrays = self._prepare_epoch(X, y, None, whole("batch_size", batch_size, 1))
         self._phase = "measured"
-        return self._lowered.program.epoch(arrays, None, batch_size, False, callback)
+        return run_epoch(self._lowered.program, arrays, None, batch_size, False, callback)
 
     @property
     def _lowered(self) -> LoweredGraph:
@@ -358,7 +359,7 @@ class TrainingStep:
         self._phase = "updated" if trains else "measured"
 
         def run(rows: NDArray | None) -> tuple:
-            return lowered.program.epoch(arrays, rows, batch_size, trains)
+            return run_epoch(lowered.program, arrays, rows, batch_size, trains)
 
         return run
 
