@@ -299,7 +299,16 @@ STRUCTURE = [
         "multiply", lambda width: Function(lambda a, b: a * b), two_matrices, applied(np.multiply)
     ),
     Case("square", lambda width: Function(lambda a: a * a), matrix, applied(np.square)),
-    Case("scale", lambda width: Function(lambda a: -2.5 * a), matrix, applied(lambda a: -2.5 * a)),
+    *[
+        Case(name, lambda width, f=f: Function(f), matrix, applied(f))
+        for name, f in [
+            ("times a number", lambda a: -2.5 * a),
+            ("divided by a number", lambda a: a / 3),
+            ("plus a number", lambda a: a + 0.7),
+            ("a number minus", lambda a: np.float64(0.3) - a),
+            ("minus a number, times a number", lambda a: (a - 2) * 0.25),
+        ]
+    ],
     Case(
         "concatenate",
         lambda width: Function(lambda *values: functional.concatenate(values)),

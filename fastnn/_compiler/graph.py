@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -75,26 +76,34 @@ class Value:
         return f"Value({', '.join(axes)}; {self.dtype})"
 
     def __add__(self, other):
+        if is_number(other):
+            return self if other == 0 else self.affine(1.0, other)  # sum() starts from 0
         return self.graph.combine("add", self, other)
 
     def __mul__(self, other):
-        if isinstance(other, (int, float)):
-            return self.graph.record("scale", [self], factor=float(other))[0]
+        if is_number(other):
+            return self.affine(other, 0.0)
         return self.graph.combine("multiply", self, other)
 
     def __neg__(self):
-        return self * -1.0
+        return self.affine(-1.0, 0.0)
 
     def __sub__(self, other):
-        return self + other * -1.0
+        return self + -other
 
     def __rsub__(self, other):
-        return other + self * -1.0
+        if is_number(other):
+            return self.affine(-1.0, other)
+        return NotImplemented
 
     def __truediv__(self, other):
-        if isinstance(other, (int, float)):
-            return self * (1.0 / other)
+        if is_number(other):
+            return self.affine(1.0 / other, 0.0)
         return NotImplemented
+
+    def affine(self, factor: float, offset: float) -> Value:
+        """factor * self + offset"""
+        return self.graph.record("affine", [self], factor=float(factor), offset=float(offset))[0]
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -104,7 +113,13 @@ class Value:
             "and a dtype, but no numbers yet"
         )
 
-    __iter__ = None  # so that numpy and list() refuse it at once
+    __iter__ = None  # so that list() refuses it at once
+    __array_ufunc__ = None  # so that a number of NumPy leaves arithmetic to the value
+
+
+def is_number(thing: Any) -> bool:
+    """Whether it is a plain real number, NumPy's included."""
+    return isinstance(thing, numbers.Real) and not isinstance(thing, bool)
 
 
 @dataclass(eq=False)
@@ -211,9 +226,7 @@ class Graph:
         return node
 
     def combine(self, name: str, a: Value, b: Any) -> Value:
-        """An elementwise operator of two operands, the second perhaps a scalar sum's zero."""
-        if isinstance(b, (int, float)) and b == 0 and name == "add":
-            return a  # sum() starts from 0
+        """An elementwise operator of two operands."""
         if not isinstance(b, Value):
             raise TypeError(f"{name}: got {type(b).__name__}, expected a traced value")
         return self.record(name, [a, b])[0]
