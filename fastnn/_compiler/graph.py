@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import add, mul, sub
 from typing import Any
 
 from fastnn._compiler.layout import PLAIN, arrange, seen_shape
@@ -25,6 +26,16 @@ class Spec:
     dtype: str
     batched: bool = True
     layout: str = PLAIN
+
+
+# What to tell somebody who takes a traced value for an array.
+ELSEWHERE = "compute with fastnn.nn modules and fastnn.nn.functional"
+BINARY = {"add": add, "subtract": sub, "multiply": mul}
+
+
+def is_number(thing: Any) -> bool:
+    """Whether it is a plain real number, NumPy's included."""
+    return isinstance(thing, numbers.Real) and not isinstance(thing, bool)
 
 
 class Value:
@@ -113,13 +124,25 @@ class Value:
             "and a dtype, but no numbers yet"
         )
 
+    def __lt__(self, other):
+        return bool(self)  # which says why not
+
+    __gt__ = __le__ = __ge__ = __lt__
+
+    def __getitem__(self, index):
+        raise TypeError(f"a traced value can't be indexed: {ELSEWHERE}")
+
+    def __getattr__(self, name):
+        raise AttributeError(f"a traced value has no {name!r}: {ELSEWHERE}")
+
     __iter__ = None  # so that list() refuses it at once
-    __array_ufunc__ = None  # so that a number of NumPy leaves arithmetic to the value
 
-
-def is_number(thing: Any) -> bool:
-    """Whether it is a plain real number, NumPy's included."""
-    return isinstance(thing, numbers.Real) and not isinstance(thing, bool)
+    def __array_ufunc__(self, function, method, *operands, **options):
+        """Sums, differences, products and quotients with a number of NumPy's on the left."""
+        by_python = BINARY.get(function.__name__)
+        if method == "__call__" and by_python and is_number(operands[0]) and not options:
+            return by_python(float(operands[0]), operands[1])
+        raise TypeError(f"numpy.{function.__name__} of a traced value: {ELSEWHERE}")
 
 
 @dataclass(eq=False)

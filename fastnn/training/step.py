@@ -204,6 +204,7 @@ class TrainingStep:
             keep_all,
         )
         lowered = compiled.lowered
+        check_registered(lowered.graph, [self.model, self.loss_function])
         address = lowered.arena.ctypes.data
         offsets, graph = lowered.plan.offsets, lowered.graph
         statistics = graph.metrics.get("statistics")
@@ -391,6 +392,25 @@ class TrainingStep:
             return None
         lowered = self._current.lowered
         return float(lowered.view(lowered.graph.metrics["grad_norm"])[0])
+
+
+def check_registered(graph: Graph, modules: Sequence[Any]) -> None:
+    """TypeError if `forward` computed with a parameter that no module knows: it would not train."""
+    known = {
+        id(parameter)
+        for module in modules
+        if isinstance(module, Module)
+        for parameter in module.parameters()
+    }
+    for value in graph.sources():
+        if isinstance(value.source, Parameter) and id(value.source) not in known:
+            users = [node.layer for node in graph.nodes if value in node.inputs]
+            where = f"layer {users[0]!r}: " if users and users[0] else ""
+            raise TypeError(
+                f"{where}forward uses a parameter of shape {value.source.shape} that is no part of "
+                "the model, so that it would never be trained: layers and parameters have to be "
+                "attributes of a module, or members of a ModuleList"
+            )
 
 
 def check_one_dtype(parameters: Sequence[Parameter]) -> None:
