@@ -52,13 +52,11 @@ before = allocations()
 np.empty(100_000)
 assert allocations() > before, "the hook sees nothing"
 
-BATCH = 64
-
-def measure(step, X, target):
+def measure(step, X, target, batch_size=64):
     def allocated(batches):
-        indices = np.arange(BATCH * batches)
+        indices = np.arange(batch_size * batches)
         before = allocations()
-        step.epoch(X, target[:len(X)], indices, batch_size=BATCH)
+        step.epoch(X, target[:len(X)], indices, batch_size=batch_size)
         return allocations() - before
 
     for batches in (1, 2, 21):
@@ -87,7 +85,7 @@ for loss, target in (
 
     measure(step, X, target)
 
-images = rng.standard_normal((BATCH * 21, 3, 13, 13)).astype("f")
+images = rng.standard_normal((8 * 21, 3, 13, 13)).astype("f")
 for channels in (2, 32):  # steps on one thread, and on two
     step = fastnn.TrainingStep(
         nn.Sequential(
@@ -99,7 +97,7 @@ for channels in (2, 32):  # steps on one thread, and on two
         ),
         nn.CrossEntropyLoss(), optim.SGD(lr=0.01, momentum=0.9),
     )
-    measure(step, images, y)
+    measure(step, images, y, batch_size=8)
 """
 
 

@@ -321,7 +321,5 @@ def test_layers_that_the_model_does_not_know():
             return self.layers[0](self.first(x))
 
     step = fastnn.TrainingStep(Hidden(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
-    with pytest.raises(
-        TypeError, match=r"parameter of shape \(3, 4\) that is no part"
-    ):
+    with pytest.raises(TypeError, match=r"parameter of shape \(3, 4\) that is no part"):
         step(np.ones((2, 4)), np.array([0, 1]))

@@ -403,7 +403,8 @@ def check_registered(graph: Graph, modules: Sequence[Any]) -> None:
         for parameter in module.parameters()
     }
     for value in graph.sources():
-        if isinstance(value.source, Parameter) and id(value.source) not in known:
+        trains = isinstance(value.source, Parameter) and value.source.requires_grad
+        if trains and id(value.source) not in known:
             users = [node.layer for node in graph.nodes if value in node.inputs]
             where = f"layer {users[0]!r}: " if users and users[0] else ""
             raise TypeError(
