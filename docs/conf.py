@@ -12,13 +12,16 @@ what PyTorch or NumPy mean is told in words, without their inventories.
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 
 # `python -m sphinx` puts the project's folder on the path. Unless fastnn was built in place there,
 # that is source without kernels, and the package to describe is the one that pip installed.
 if not any((ROOT / "fastnn" / "_core").glob("program.*.so")):
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
-sys.path.append(str(Path(__file__).parent / "_extensions"))
+sys.path.append(str(DOCS / "_extensions"))
+
+import numpydoc.xref
 
 import fastnn
 
@@ -44,10 +47,11 @@ exclude_patterns = [
 ]
 templates_path = ["_templates"]
 
-# References. Every one has to lead somewhere. `name` in a docstring is a link where it is the name
-# of something, and else the name of a parameter.
+# References. Every one has to lead somewhere; but a `name` of small letters (or X) in a docstring is
+# that of a parameter where it is not that of something in the reference.
 nitpicky = True
-default_role = "autolink"
+default_role = "py:obj"
+nitpick_ignore_regex = [("py:obj", "[a-z0-9_]+|X")]
 
 # The gallery: each script is run, and its pictures and what it prints are put where it made them.
 sphinx_gallery_conf = {
@@ -56,7 +60,6 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py$",
     "within_subsection_order": "FileNameSortKey",
     "doc_module": ("fastnn",),
-    "reference_url": {"fastnn": None},
     "backreferences_dir": "reference/generated/used_in",
     "image_srcset": ["2x"],
     "remove_config_comments": True,
@@ -67,9 +70,37 @@ sphinx_gallery_conf = {
 }
 
 # The reference.
-autosummary_generate = True
+autosummary_generate = [f"reference/{page.name}" for page in DOCS.glob("reference/*.rst")]
 autodoc_typehints = "none"  # types stand in the docstrings, in words
+# On file systems that take `VGG` and `vgg` for one name, two pages need two.
+autosummary_filename_map = {
+    f"fastnn.models.{name}": f"fastnn.models.{name}-class" for name in ("AlexNet", "ResNet", "VGG")
+}
+# Methods that are no news in the reference: what fastnn's own floors call each other by, and what a
+# subclass overrides without changing what it means.
+autosummary_context = {
+    "inner": [
+        *("bind", "carry_state", "check_options", "members", "record", "record_run", "state_names"),
+        *("compile", "compiled", "move", "own_views", "parts", "run"),
+    ],
+    "overridden": {
+        "Module": ["forward", "extra_repr"],
+        "Callback": [
+            *("next_step", "on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end"),
+        ],
+    },
+}
 numpydoc_show_class_members = False  # the template of a class has them, each with its docstring
+# Types are words; those that are classes of ours become links, by their bare names.
+numpydoc_xref_param_type = True
+numpydoc.xref.DEFAULT_LINKS.clear()  # to Python's and NumPy's sites
+numpydoc_xref_ignore = "all"
+numpydoc_xref_aliases = {
+    name: f"{module.__name__}.{name}"
+    for module in (fastnn, fastnn.nn, fastnn.optim, fastnn.diagnostics, fastnn.search)
+    for name in module.__all__
+    if isinstance(getattr(module, name), type)
+}
 numpydoc_validation_checks = {
     "GL06",  # unknown sections
     "GL07",  # sections in the wrong order
@@ -81,6 +112,10 @@ numpydoc_validation_checks = {
     "PR10",  # a colon without a space before it
     "RT01",  # no Returns
     "YD01",  # no Yields
+}
+# What fastnn makes and a user only reads is described by its attributes.
+numpydoc_validation_overrides = {
+    "PR01": [r"\A(?![\s\S]*\bParameters\n\s*-)[\s\S]*\bAttributes\n\s*-"],
 }
 
 # Markdown.
