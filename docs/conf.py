@@ -47,8 +47,8 @@ exclude_patterns = [
 ]
 templates_path = ["_templates"]
 
-# References. Every one has to lead somewhere; but a `name` of small letters (or X) in a docstring is
-# that of a parameter where it is not that of something in the reference.
+# References. Every one has to lead somewhere; but a `name` of small letters (or X) in a docstring
+# is that of a parameter where it is not that of something in the reference.
 nitpicky = True
 default_role = "py:obj"
 nitpick_ignore_regex = [("py:obj", "[a-z0-9_]+|X")]
