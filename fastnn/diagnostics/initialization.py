@@ -129,7 +129,7 @@ def initialization_study(
         data,
         (("scheme", "layer", "std", "theory", "gradient", "gradient theory"), rows),
         draw_study,
-        (1.05 * depth, 1.6 * len(data)),
+        (1.05 * depth, 0.1 + 1.7 * len(data)),
     )
 
 
@@ -239,7 +239,7 @@ def draw_study(check: Check, ax: Any) -> None:
             found["histogram"],
             [PLAIN] * depth,
             columns=depth,
-            ticks=(-1, 0, 1) if check.data[scheme]["histogram"][0][1][0] == -1 else None,
+            ticks=(-1, 0, 1) if found["histogram"][0][1][0] == -1 else None,
         )
         row.text(
             *(0, 0.98, f"{scheme}: standard deviation by layer (theory)"),
