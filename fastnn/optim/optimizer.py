@@ -56,7 +56,13 @@ class Optimizer:
             self.add_param_group({"params": groups})
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Adds parameters with options of their own."""
+        """Adds parameters with options of their own.
+
+        Parameters
+        ----------
+        group : dict
+            ``{"params": [...], "lr": ..., ...}``; options that are missing are the defaults.
+        """
         members = group["params"]
         members = [members] if isinstance(members, Parameter) else list(members)
         for member in members:
@@ -160,7 +166,12 @@ class Optimizer:
         raise TypeError(f"{type(self).__name__} has no update")
 
     def regularization_loss(self) -> float:
-        """One half of weight decay times the squared weights, over all groups."""
+        """One half of weight decay times the squared weights, over all groups.
+
+        Returns
+        -------
+        float
+        """
         total = 0.0
         for group in self.param_groups:
             decay = group.get("weight_decay", 0.0)

@@ -1,0 +1,11 @@
+"""
+Getting started
+===============
+
+A first network.
+"""
+
+import fastnn
+
+X, y = fastnn.datasets.digits()
+print(X.shape)
