@@ -249,10 +249,10 @@ for ax in (left, right):
     ax.grid(alpha=0.3)
 
 # %%
-# Raw pixels need a learning rate hundreds of times smaller, and even then they fall behind. Their
-# useful range, the dip in the left picture, is shallow; everything to its right is no better than
-# chance, whose loss is log(10), about 2.3. Dividing by 255 mends the size, subtracting the mean
-# mends the centre, and each of the two helps.
+# Raw pixels need a learning rate hundreds of times smaller, and even then they fall behind the
+# centred ones. Their useful range, the dip in the left picture, is shallow; everything to its right
+# is no better than chance, whose loss is log(10), about 2.3. Dividing by 255 mends the size,
+# subtracting the mean mends the centre, and each of the two helps.
 #
 # **What one does about it.** If a network learns slowly at every learning rate, look at its inputs
 # before anything else.
