@@ -270,7 +270,7 @@ for activation in (nn.Sigmoid(), nn.ReLU(), nn.LeakyReLU(), nn.ELU(), nn.Tanh())
 # Maxout
 # ------
 #
-# .. math:: f(x) = \max(w_1^\top x + b_1, \; w_2^\top x + b_2, \; \dots)
+# .. math:: f(x) = \max(w_1^\top x + b_1, \; w_2^\top x + b_2, \; \ldots)
 #
 # Not a function between two layers, but a layer of its own kind: each unit computes several
 # *pieces* and gives the largest. With weights 0 and 1 it is ReLU, with -1 and 1 the absolute value,
