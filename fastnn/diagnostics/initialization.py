@@ -167,7 +167,7 @@ def measure(
     return {
         "std": [float(y.std(dtype=np.float64)) for y in outputs],
         "mean": [float(y.mean(dtype=np.float64)) for y in outputs],
-        # Outputs of tanh on one scale, so that a collapse is seen; those of ReLU may be of any size.
+        # Those of tanh on one scale, so that a collapse is seen; those of ReLU may be of any size.
         "histogram": [
             np.histogram(y, bins=30, range=(-1, 1) if activation == "tanh" else None)
             for y in outputs

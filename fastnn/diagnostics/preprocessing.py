@@ -179,7 +179,7 @@ def check_leak(
         together = offset(np.concatenate([features, rows]))
         if own > LEAKED_FACTOR * together and together < SUBTRACTED:
             findings.fault(
-                "test data leaked into the mean (it is that of training and held-out data together)",
+                "test data leaked into the mean (it is zero over training and held-out data)",
                 "fit the preprocessing to the training set alone, and transform the rest with it",
             )
             return

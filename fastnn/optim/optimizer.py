@@ -43,6 +43,11 @@ class Optimizer:
         self.state: dict[str, NDArray] = {}
         self.steps_taken = aligned_zeros(1, np.int64)
         self.param_groups: list[dict[str, Any]] = []
+        if isinstance(params, (int, float)):
+            raise TypeError(
+                f"{type(self).__name__}: got params={params}, expected parameters or groups of "
+                f"them; a learning rate is given by name: lr={params}"
+            )
         groups: list[Any] = [] if params is None else list(params)
         self.takes_all = params is None
         if params is None:
