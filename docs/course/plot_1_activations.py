@@ -294,8 +294,9 @@ for layer in (nn.Linear(100, 100), nn.Maxout(100, 100, pieces=2), nn.Maxout(100,
 # --------------
 #
 # Now the derivatives are multiplied, layer after layer. Ten hidden layers of 100 units, each time
-# with the initial weights that suit the activation (that is :doc:`chapter 3 <index>`), and the
-# gradient of the loss by the weights of each layer, for one batch, before any training.
+# with the initial weights that suit the activation (that is :doc:`chapter 3
+# <plot_3_initialization>`), and the gradient of the loss by the weights of each layer, for one
+# batch, before any training.
 
 DEPTH = 10
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "ReLU": nn.ReLU}
