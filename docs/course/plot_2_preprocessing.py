@@ -9,7 +9,7 @@ subtract the mean, and bring what remains to a size of about one.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from handwriting import load
+from handwriting import load  # the folder beside this script
 
 import fastnn
 from fastnn import diagnostics, models, nn, optim, preprocessing
@@ -42,7 +42,7 @@ for ax, (title, points) in zip(axes, clouds.items(), strict=True):
     ax.axvline(0, color="0.3", linewidth=1)
     ax.set(title=title, xlim=(-14, 14), ylim=(-14, 14), xticks=(-10, 0, 10), yticks=(-10, 0, 10))
     ax.set_aspect("equal")
-    print(f"{title:14} mean {points.mean(axis=0).round(2)}, std {points.std(axis=0).round(2)}")
+    print(f"{title:14} mean {points.mean(axis=0).round(2) + 0}, std {points.std(axis=0).round(2)}")
 
 # %%
 # There is more that can be done to such a cloud: turn it until its features are uncorrelated, and

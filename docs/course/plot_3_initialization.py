@@ -9,7 +9,7 @@ layers of 500 units, with one kind of initial weights after the other, and looks
 
 import matplotlib.pyplot as plt
 import numpy as np
-from handwriting import load
+from handwriting import load  # the folder beside this script
 
 import fastnn
 from fastnn import diagnostics, models, nn, optim, preprocessing
@@ -122,7 +122,7 @@ relu_study = diagnostics.initialization_study(activation="relu", schemes=["Xavie
 _ = relu_study.plot()
 
 # %%
-# Mind the numbers below the histograms. With Xavier's weights the outputs shrink by about
+# Mind the numbers above the histograms. With Xavier's weights the outputs shrink by about
 # :math:`\sqrt 2` in each layer, with He's they keep their size. All schemes in one picture, with
 # theory as dashed lines:
 
@@ -212,7 +212,7 @@ _ = check.plot()
 print(check)
 
 # %%
-# **What one does about it.** Make this check whenever the network has changed. It takes a fraction
-# of a second, and a network that starts wrong costs hours.
+# **What one does about it.** Make this check whenever the network has changed. It is
+# quick, and a network that starts wrong costs hours.
 
 plt.show()

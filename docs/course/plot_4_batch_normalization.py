@@ -9,7 +9,7 @@ not hope: it is a layer that *makes* its outputs so, in every step.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from handwriting import load
+from handwriting import load  # the folder beside this script
 
 import fastnn
 from fastnn import diagnostics, models, nn, optim, preprocessing

@@ -12,7 +12,7 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
-from handwriting import load
+from handwriting import load  # the folder beside this script
 
 import fastnn
 from fastnn import diagnostics, models, nn, optim, preprocessing
@@ -26,7 +26,7 @@ print(data)
 # -------------------------------
 # The inputs are prepared as in chapter 2. A fifth of the training images is set aside for
 # validation *before* the mean is computed. The network is small, one hidden layer of 50 units, so
-# that every experiment takes a second at most.
+# that every experiment is quick.
 
 X_train, X_val, y_train, y_val = fastnn.datasets.train_test_split(
     data.X_train, data.y_train, test_size=0.2, seed=0
@@ -67,7 +67,7 @@ for weight_decay in (0.001, 0.1, 10.0):
 # -------------------------------------
 # Take twenty examples, switch regularization off, and train on them until the loss is zero and the
 # accuracy 1. Any network that can learn something can learn twenty examples by heart. This step
-# finds most mistakes, and takes less than a second.
+# finds most mistakes, and is quick.
 
 overfit = diagnostics.overfit_check(model, loss, X_train, y_train, n=20)
 print(overfit)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from handwriting import load
+from handwriting import load  # the folder beside this script
 
 import fastnn
 from fastnn import models, nn, optim, preprocessing, search
