@@ -61,6 +61,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "doc_module": ("fastnn",),
     "backreferences_dir": "reference/generated/used_in",
+    "capture_repr": ("_repr_html_",),  # no "Text(0.5, 1.0, ...)" of a last line that draws
     "image_srcset": ["2x"],
     "remove_config_comments": True,
     "show_memory": False,
