@@ -7,11 +7,14 @@ epoch computes, and neither waits for a team of the other. Prints the seconds of
 """
 
 import itertools
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # where fastnn is built in place
 import fastnn
 from fastnn import nn, optim
 

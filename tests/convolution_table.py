@@ -9,8 +9,8 @@ import functools
 
 import numpy as np
 from image_operator_table import images, images_of
-from operator_table import Case as AnyCase
-from operator_table import relu
+from operator_case import Case as AnyCase
+from operator_references import relu
 
 from fastnn import nn
 

@@ -10,8 +10,9 @@ import itertools
 import math
 
 import numpy as np
-from operator_table import Case as AnyCase
-from operator_table import Function, applied, largest_piece, leaky, linear, relu
+from operator_case import Case as AnyCase
+from operator_references import largest_piece, leaky, linear, relu
+from operator_table import Function, applied
 
 from fastnn import nn
 from fastnn.nn import functional

@@ -277,3 +277,51 @@ def test_what_is_no_image(layer):
 def test_an_image_smaller_than_a_window():
     with pytest.raises(ValueError, match="got 2 pixels with 0 of padding, expected at least 3"):
         nn.MaxPool2d(3)(np.zeros((1, 1, 5, 2), np.float32))
+
+
+class Computes(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x if x > 0 else -x, "must not depend on data"),
+        (lambda x: x[:, 0], "a traced value can't be indexed: compute with"),
+        (lambda x: x.mean(), "a traced value has no 'mean': compute with"),
+        (np.tanh, "numpy.tanh of a traced value: compute with"),
+        (lambda x: np.ones(4) + x, "numpy.add of a traced value: compute with"),
+        (lambda x: x + np.ones(4), "add: got ndarray, expected a traced value"),
+    ],
+)
+def test_traced_values_are_no_arrays(function, message):
+    with pytest.raises((TypeError, AttributeError), match=message):
+        Computes(function)(np.ones((2, 4)))
+
+
+def test_numbers_of_numpy_are_numbers():
+    x = np.arange(8.0).reshape(2, 4)
+    got = Computes(lambda v: np.float64(2) * (np.float32(1) - v + np.int64(3)) / np.float64(4))(x)
+    np.testing.assert_allclose(got, 2 * (1 - x + 3) / 4)
+
+
+def test_layers_that_the_model_does_not_know():
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.layers = [nn.Linear(4, 3)]
+
+        def forward(self, x):
+            return self.layers[0](self.first(x))
+
+    step = fastnn.TrainingStep(Hidden(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(
+        TypeError, match=r"parameter of shape \(3, 4\) that is no part"
+    ):
+        step(np.ones((2, 4)), np.array([0, 1]))

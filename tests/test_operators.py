@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from convolution_table import CONVOLUTIONS
 from image_operator_table import IMAGES
-from operator_table import (
-    TABLE,
+from operator_case import (
     Instance,
     check_gradients,
     check_values,
@@ -20,6 +19,7 @@ from operator_table import (
     reference,
     state_of,
 )
+from operator_table import TABLE
 
 import fastnn
 from fastnn import nn
@@ -177,12 +177,12 @@ def test_a_pullback_moves_no_running_average_twice(dtype):
 def test_instruction_set(level):
     paths = [str(Path(__file__).parent), str(Path(fastnn.__file__).parents[1])]
     code = (
-        "import convolution_table, image_operator_table, operator_table\n"
+        "import convolution_table, image_operator_table, operator_case, operator_table\n"
         "from fastnn._core import dispatch\n"
         f"assert dispatch.isa() == {level!r}\n"
         "every_case = [*operator_table.TABLE, *image_operator_table.IMAGES]\n"
         "every_case += convolution_table.CONVOLUTIONS\n"
-        "print(operator_table.check_table(every_case))"
+        "print(operator_case.check_table(every_case))"
     )
     found = children.run(code, FASTNN_ISA=level, PYTHONPATH=os.pathsep.join(paths))
     assert found.returncode == 0, found.stderr

@@ -188,3 +188,113 @@ def test_functional_weights_are_not_trained(data):
     model = Fixed()
     fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))(*data)
     np.testing.assert_array_equal(model.matrix, 1)
+
+
+def trained(steps, data, optimizer=None, model=None):
+    model = network() if model is None else model
+    optimizer = optim.SGD(lr=0.1, momentum=0.9, dampening=0.5) if optimizer is None else optimizer
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optimizer)
+    return model, optimizer, [step(*data) for _ in range(steps)]
+
+
+@pytest.mark.parametrize("already_bound", [False, True])
+def test_a_training_goes_on_from_its_state(data, already_bound):
+    fastnn.manual_seed(3)
+    start = network().state_dict()
+    whole = network()
+    whole.load_state_dict(start)
+    _, _, losses = trained(6, data, model=whole)
+
+    model = network()
+    model.load_state_dict(start)
+    _, optimizer, first = trained(3, data, model=model)
+    saved_model, saved = model.state_dict(), optimizer.state_dict()
+    resumed, fresh = network(), optim.SGD(lr=7.0)
+    if already_bound:
+        trained(1, data, fresh, resumed)
+    resumed.load_state_dict(saved_model)
+    fresh.load_state_dict(saved)
+    assert fresh.param_groups[0]["lr"] == 0.1
+    _, _, rest = trained(3, data, fresh, resumed)
+    assert first + rest == losses  # bit by bit
+
+
+def test_state_dict_of_an_optimizer_is_a_copy(data):
+    _, optimizer, _ = trained(2, data)
+    saved = optimizer.state_dict()
+    saved["state"][0]["momentum_buffer"][...] = 0
+    saved["param_groups"][0]["lr"] = 5.0
+    assert np.abs(optimizer.state_dict()["state"][0]["momentum_buffer"]).max() > 0
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("state"), r"without \['state'\]"),
+        (lambda s: s["param_groups"].append({}), "got 2 parameter groups, expected 1"),
+        (lambda s: s["param_groups"][0]["params"].pop(), "got 3 parameters, expected 4"),
+        (lambda s: s["param_groups"][0].pop("lr"), r"no options \['lr'\]"),
+        (lambda s: s["param_groups"][0].update(momentum=-1), "got momentum=-1"),
+        (
+            lambda s: s["state"][0].update(momentum_buffer=np.zeros((4, 8))),
+            r"parameter 0: got momentum_buffer of shape \(4, 8\), expected \(8, 4\)",
+        ),
+        (lambda s: s["state"].update({9: {}}), "state of parameter 9, expected 0 to 3"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(data, change, message):
+    _, optimizer, _ = trained(2, data)
+    before, loaded = optimizer.state_dict(), optimizer.state_dict()
+    loaded["param_groups"][0]["lr"] = 0.5
+    change(loaded)
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(loaded)
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    for number, arrays in before["state"].items():
+        np.testing.assert_array_equal(
+            after["state"][number]["momentum_buffer"], arrays["momentum_buffer"]
+        )
+
+
+def test_state_dicts_go_to_pytorch_and_come_back(data):
+    torch = pytest.importorskip("torch")
+    model, optimizer, _ = trained(3, data)
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)
+    ).double()
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in model.state_dict().items()})
+    sgd = torch.optim.SGD(theirs.parameters(), lr=7.0)
+    saved = optimizer.state_dict()
+    tensors = {
+        number: {name: torch.tensor(array) for name, array in arrays.items()}
+        for number, arrays in saved["state"].items()
+    }
+    sgd.load_state_dict(
+        {
+            **sgd.state_dict(),
+            "state": tensors,
+            "param_groups": [{**sgd.state_dict()["param_groups"][0], **saved["param_groups"][0]}],
+        }
+    )
+    x, y = map(torch.tensor, data)
+
+    def their_step():
+        sgd.zero_grad()
+        loss = torch.nn.functional.cross_entropy(theirs(x), y)
+        loss.backward()
+        sgd.step()
+        return loss.item()
+
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optimizer)
+    np.testing.assert_allclose(
+        [step(*data) for _ in range(3)], [their_step() for _ in range(3)], rtol=1e-12
+    )
+
+    back = optim.SGD(lr=1.0)
+    resumed = network()
+    resumed.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
+    back.load_state_dict(sgd.state_dict())
+    _, _, losses = trained(3, data, back, resumed)
+    np.testing.assert_allclose(losses, [their_step() for _ in range(3)], rtol=1e-12)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import add, mul, sub
 from typing import Any
 
 from fastnn._compiler.layout import PLAIN, arrange, seen_shape
@@ -24,6 +26,16 @@ class Spec:
     dtype: str
     batched: bool = True
     layout: str = PLAIN
+
+
+# What to tell somebody who takes a traced value for an array.
+ELSEWHERE = "compute with fastnn.nn modules and fastnn.nn.functional"
+BINARY = {"add": add, "subtract": sub, "multiply": mul}
+
+
+def is_number(thing: Any) -> bool:
+    """Whether it is a plain real number, NumPy's included."""
+    return isinstance(thing, numbers.Real) and not isinstance(thing, bool)
 
 
 class Value:
@@ -75,26 +87,34 @@ class Value:
         return f"Value({', '.join(axes)}; {self.dtype})"
 
     def __add__(self, other):
+        if is_number(other):
+            return self if other == 0 else self.affine(1.0, other)  # sum() starts from 0
         return self.graph.combine("add", self, other)
 
     def __mul__(self, other):
-        if isinstance(other, (int, float)):
-            return self.graph.record("scale", [self], factor=float(other))[0]
+        if is_number(other):
+            return self.affine(other, 0.0)
         return self.graph.combine("multiply", self, other)
 
     def __neg__(self):
-        return self * -1.0
+        return self.affine(-1.0, 0.0)
 
     def __sub__(self, other):
-        return self + other * -1.0
+        return self + -other
 
     def __rsub__(self, other):
-        return other + self * -1.0
+        if is_number(other):
+            return self.affine(-1.0, other)
+        return NotImplemented
 
     def __truediv__(self, other):
-        if isinstance(other, (int, float)):
-            return self * (1.0 / other)
+        if is_number(other):
+            return self.affine(1.0 / other, 0.0)
         return NotImplemented
+
+    def affine(self, factor: float, offset: float) -> Value:
+        """factor * self + offset"""
+        return self.graph.record("affine", [self], factor=float(factor), offset=float(offset))[0]
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -104,7 +124,25 @@ class Value:
             "and a dtype, but no numbers yet"
         )
 
-    __iter__ = None  # so that numpy and list() refuse it at once
+    def __lt__(self, other):
+        return bool(self)  # which says why not
+
+    __gt__ = __le__ = __ge__ = __lt__
+
+    def __getitem__(self, index):
+        raise TypeError(f"a traced value can't be indexed: {ELSEWHERE}")
+
+    def __getattr__(self, name):
+        raise AttributeError(f"a traced value has no {name!r}: {ELSEWHERE}")
+
+    __iter__ = None  # so that list() refuses it at once
+
+    def __array_ufunc__(self, function, method, *operands, **options):
+        """Sums, differences, products and quotients with a number of NumPy's on the left."""
+        by_python = BINARY.get(function.__name__)
+        if method == "__call__" and by_python and is_number(operands[0]) and not options:
+            return by_python(float(operands[0]), operands[1])
+        raise TypeError(f"numpy.{function.__name__} of a traced value: {ELSEWHERE}")
 
 
 @dataclass(eq=False)
@@ -211,9 +249,7 @@ class Graph:
         return node
 
     def combine(self, name: str, a: Value, b: Any) -> Value:
-        """An elementwise operator of two operands, the second perhaps a scalar sum's zero."""
-        if isinstance(b, (int, float)) and b == 0 and name == "add":
-            return a  # sum() starts from 0
+        """An elementwise operator of two operands."""
         if not isinstance(b, Value):
             raise TypeError(f"{name}: got {type(b).__name__}, expected a traced value")
         return self.record(name, [a, b])[0]

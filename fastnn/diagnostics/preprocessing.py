@@ -76,7 +76,11 @@ def preprocessing_check(
     """
     count_examples(X)
     findings = Findings()
-    arrays = [a for a in map(np.asarray, flatten_structure(X)) if a.dtype.kind in "biuf"]
+    leaves = [np.asarray(leaf) for leaf in flatten_structure(X)]
+    arrays = [leaf for leaf in leaves if leaf.dtype.kind in "biuf"]
+    if not arrays:
+        found = sorted({str(leaf.dtype) for leaf in leaves}) or "nothing"
+        raise TypeError(f"X: got {found}, expected an array of real numbers")
     features = np.concatenate([a.reshape(len(a), -1).astype(np.float64) for a in arrays], axis=1)
     bad = int((~np.isfinite(features)).sum())
     if bad:

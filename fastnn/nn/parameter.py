@@ -98,14 +98,15 @@ class Parameter:
         """float32 or float64."""
         return self.storage.dtype
 
-    def _seen(self, storage: NDArray) -> NDArray:
+    def seen(self, storage: NDArray) -> NDArray:
+        """Memory laid out as the storage, in PyTorch's shape."""
         return storage.transpose(np.argsort(self.storage_axes)) if storage.ndim > 1 else storage
 
     @property
     def data(self) -> NDArray:
         """The values in PyTorch's shape, a view: write to it in place."""
         note_value_change()  # by whoever asked for it
-        return self._seen(self.storage)
+        return self.seen(self.storage)
 
     @data.setter
     def data(self, values: NDArray) -> None:
@@ -117,7 +118,7 @@ class Parameter:
     @property
     def grad(self) -> NDArray | None:
         """The gradient of the last backward pass, a view; None before the first."""
-        return None if self.gradient is None else self._seen(self.gradient)
+        return None if self.gradient is None else self.seen(self.gradient)
 
     def move(self, storage: NDArray, gradient: NDArray | None) -> None:
         """Makes other memory the parameter's own, with the values that it has."""

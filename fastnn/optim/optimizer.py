@@ -10,6 +10,7 @@ import numpy as np
 from fastnn._compiler.graph import Buffer, Graph
 from fastnn._core.aligned import aligned_zeros
 from fastnn.nn.parameter import LayoutVersion, Parameter, ParameterBuffer, one_buffer
+from fastnn.optim.state import load_options, load_state, state_dict_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +43,7 @@ class Optimizer:
         self.buffer: ParameterBuffer | None = None
         self.state: dict[str, NDArray] = {}
         self.steps_taken = aligned_zeros(1, np.int64)
+        self.awaited_state: Mapping[str, Any] | None = None
         self.param_groups: list[dict[str, Any]] = []
         if isinstance(params, (int, float)):
             raise TypeError(
@@ -114,6 +116,7 @@ class Optimizer:
         buffer = one_buffer(order)
         if self.buffer is not buffer:
             self.carry_state(buffer)
+        self.take_up_state()
         return buffer
 
     def carry_state(self, buffer: ParameterBuffer) -> None:
@@ -139,8 +142,57 @@ class Optimizer:
                 self.state[name][start : start + parameter.size] = values
 
     def state_names(self) -> list[str]:
-        """Names of the flat arrays that the update needs."""
+        """Names of the flat arrays that the update needs; PyTorch's where PyTorch has them."""
         return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it takes to go on with a training later: options, and what the updates have kept.
+
+        Returns
+        -------
+        dict
+            ``"param_groups"``: options of each group, its parameters as numbers; ``"state"``:
+            number of a parameter -> name -> array, in the shape of the parameter;
+            ``"steps_taken"``. PyTorch reads it, once its arrays are tensors.
+
+        Examples
+        --------
+        >>> import fastnn, numpy as np
+        >>> from fastnn import nn, optim
+        >>> optimizer = optim.SGD(lr=0.1, momentum=0.9)
+        >>> step = fastnn.TrainingStep(nn.Linear(3, 2), nn.CrossEntropyLoss(), optimizer)
+        >>> loss = step(np.ones((5, 3)), np.array([0, 1, 1, 0, 1]))
+        >>> saved = optimizer.state_dict()
+        >>> saved["state"][0]["momentum_buffer"].shape
+        (2, 3)
+        """
+        return state_dict_of(self)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes up what `state_dict` gave, PyTorch's included.
+
+        An optimizer of all parameters that has met no model yet keeps it until it does.
+
+        Parameters
+        ----------
+        state_dict : dict
+            Of an optimizer with as many groups of as many parameters.
+
+        Raises
+        ------
+        ValueError
+            If groups, numbers of parameters, options or shapes differ; nothing is changed then.
+        """
+        load_options(self, state_dict)
+        self.awaited_state = state_dict
+        if self.buffer is not None:
+            self.take_up_state()
+
+    def take_up_state(self) -> None:
+        """Fills the flat arrays with a loaded state, if one waits."""
+        if self.awaited_state is not None:
+            state_dict, self.awaited_state = self.awaited_state, None
+            load_state(self, state_dict)
 
     def record(self, graph: Graph, max_grad_norm: float | None) -> None:
         """Appends the update to a training graph.

@@ -97,7 +97,7 @@ class SGD(Optimizer):
             raise ValueError("SGD: Nesterov momentum needs momentum above 0 and no dampening")
 
     def state_names(self) -> list[str]:
-        return ["velocity"]
+        return ["momentum_buffer"]
 
     def record_run(self, graph: Graph, number: int, group: dict, run: slice, factor: Any) -> None:
         assert self.buffer is not None
@@ -105,7 +105,7 @@ class SGD(Optimizer):
             "sgd_update",
             [
                 flat(graph, self.buffer.values[run]),
-                flat(graph, self.state["velocity"][run]),
+                flat(graph, self.state["momentum_buffer"][run]),
                 flat(graph, self.buffer.gradients[run]),
                 factor,
                 graph.source(Buffer(self.steps_taken), (1,), "int64"),

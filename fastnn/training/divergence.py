@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn._checks import whole
+from fastnn._core.epoch import run_epoch
 from fastnn._core.program import note_value_change
 
 if TYPE_CHECKING:
@@ -143,8 +144,8 @@ def run_guarded(
         renewed = snapshot.to_renew(step)
     program = step._lowered.program
     step._phase = "updated"
-    batches, examples, loss_sum, correct, counted, finite = program.epoch(
-        arrays, indices, batch_size, True, callback, renewed, augmentation
+    batches, examples, loss_sum, correct, counted, finite = run_epoch(
+        program, arrays, indices, batch_size, True, callback, renewed, augmentation
     )
     if not finite:
         order = np.arange(len(arrays[0])) if indices is None else np.asarray(indices)

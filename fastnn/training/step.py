@@ -12,6 +12,7 @@ from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
 from fastnn._compiler.lower import LoweredGraph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn._core.epoch import run_epoch
 from fastnn.datasets._augment import Augment, check_images
 from fastnn.nn.execution import as_array, input_spec, layer_names, modes_of, state_of, working_dtype
 from fastnn.nn.module import Module
@@ -203,6 +204,7 @@ class TrainingStep:
             keep_all,
         )
         lowered = compiled.lowered
+        check_registered(lowered.graph, [self.model, self.loss_function])
         address = lowered.arena.ctypes.data
         offsets, graph = lowered.plan.offsets, lowered.graph
         statistics = graph.metrics.get("statistics")
@@ -349,7 +351,7 @@ class TrainingStep:
         """
         arrays = self._prepare_epoch(X, y, None, whole("batch_size", batch_size, 1))
         self._phase = "measured"
-        return self._lowered.program.epoch(arrays, None, batch_size, False, callback)
+        return run_epoch(self._lowered.program, arrays, None, batch_size, False, callback)
 
     @property
     def _lowered(self) -> LoweredGraph:
@@ -384,7 +386,7 @@ class TrainingStep:
         self._phase = "updated" if trains else "measured"
 
         def run(rows: NDArray | None) -> tuple:
-            return lowered.program.epoch(arrays, rows, batch_size, trains)
+            return run_epoch(lowered.program, arrays, rows, batch_size, trains)
 
         return run
 
@@ -416,6 +418,25 @@ class TrainingStep:
             return None
         lowered = self._current.lowered
         return float(lowered.view(lowered.graph.metrics["grad_norm"])[0])
+
+
+def check_registered(graph: Graph, modules: Sequence[Any]) -> None:
+    """TypeError if `forward` computed with a parameter that no module knows: it would not train."""
+    known = {
+        id(parameter)
+        for module in modules
+        if isinstance(module, Module)
+        for parameter in module.parameters()
+    }
+    for value in graph.sources():
+        if isinstance(value.source, Parameter) and id(value.source) not in known:
+            users = [node.layer for node in graph.nodes if value in node.inputs]
+            where = f"layer {users[0]!r}: " if users and users[0] else ""
+            raise TypeError(
+                f"{where}forward uses a parameter of shape {value.source.shape} that is no part of "
+                "the model, so that it would never be trained: layers and parameters have to be "
+                "attributes of a module, or members of a ModuleList"
+            )
 
 
 def check_one_dtype(parameters: Sequence[Parameter]) -> None:

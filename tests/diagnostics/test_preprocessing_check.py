@@ -73,3 +73,8 @@ def test_real_images_pass():
 def test_an_empty_data_set():
     with pytest.raises(ValueError, match="empty data set"):
         diagnostics.preprocessing_check(np.zeros((0, 3)))
+
+
+def test_what_is_no_number_is_refused():
+    with pytest.raises(TypeError, match="got .*U1.*, expected an array of real numbers"):
+        diagnostics.preprocessing_check(np.array([["a"], ["b"]]))

@@ -59,6 +59,7 @@ from fastnn._compiler.operators.pooling import (
 )
 from fastnn._compiler.operators.structure import (
     Add,
+    Affine,
     Concatenate,
     Copy,
     Dropout,
@@ -67,7 +68,6 @@ from fastnn._compiler.operators.structure import (
     MaxoutBackward,
     Multiply,
     Reshape,
-    Scale,
     Slice,
     Unslice,
 )
@@ -82,7 +82,7 @@ OPERATORS: dict[str, Operator] = {
         *(PReLU, PReLUBackward, LearnedELU, LearnedELUBackward),
         *(BatchNorm, BatchNormBackward, FoldBatchNorm),
         *(Dropout, DropoutBackward, Maxout, MaxoutBackward),
-        *(Add, Multiply, Scale, Copy, Reshape, Concatenate, Slice, Unslice),
+        *(Add, Multiply, Affine, Copy, Reshape, Concatenate, Slice, Unslice),
         *(ToChannelsLast, ToPlain, Relabel),
         *(MaxPool, MaxPoolBackward, AveragePool, AveragePoolBackward, Upsample),
         *(Pad, Crop, LocalResponse, LocalResponseBackward),

@@ -50,20 +50,25 @@ class Multiply(Add):
         ]
 
 
-class Scale(Operator):
-    """y = factor * x, by the attribute `factor`."""
+class Affine(Operator):
+    """y = factor * x + offset, by the attributes `factor` and `offset`."""
 
-    name = "scale"
+    name = "affine"
     in_place = ((0, 0),)
 
     def infer(self, node):
         return [same(node.inputs[0])]
 
     def backward(self, node, gradients):
-        return gradients[0].graph.record("scale", [gradients[0]], **node.attributes)
+        factor = node.attributes["factor"]
+        if factor == 1:
+            return [gradients[0]]
+        return gradients[0].graph.record("affine", [gradients[0]], factor=factor, offset=0.0)
 
     def lower(self, node):
-        return [elementwise(self.name, node, [node.attributes["factor"]])]
+        return [
+            elementwise(self.name, node, [node.attributes["factor"], node.attributes["offset"]])
+        ]
 
 
 class Copy(Operator):

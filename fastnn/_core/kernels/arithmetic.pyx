@@ -89,28 +89,30 @@ cdef void multiply(
     combine_all(MULTIPLY, y, a, b, n, threads)
 
 
-cdef void scale_chunk(real* y, const real* x, Py_ssize_t n, real factor) noexcept nogil:
+cdef void affine_chunk(
+    real* y, const real* x, Py_ssize_t n, real factor, real offset,
+) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i + LANES <= n:
-        v_store(y + i, factor * v_load(x + i))
+        v_store(y + i, factor * v_load(x + i) + offset)
         i += LANES
     if i < n:
-        v_store_first(y + i, factor * v_load_first(x + i, n - i), n - i)
+        v_store_first(y + i, factor * v_load_first(x + i, n - i) + offset, n - i)
 
 
-cdef void scale(
+cdef void affine(
     real* y,             # (n,)
     const real* x,       # (n,)
-    Py_ssize_t n, real factor, int threads,
+    Py_ssize_t n, real factor, real offset, int threads,
 ) noexcept nogil:
-    """y = factor x; y may be x"""
+    """y = factor x + offset; y may be x"""
     cdef Py_ssize_t chunk, first
     if threads == 1:
-        scale_chunk(y, x, n, factor)
+        affine_chunk(y, x, n, factor, offset)
         return
     for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
         first = chunk * CHUNK
-        scale_chunk(y + first, x + first, min(CHUNK, n - first), factor)
+        affine_chunk(y + first, x + first, min(CHUNK, n - first), factor, offset)
 
 
 cdef void copy_rows(
@@ -180,8 +182,9 @@ cdef void run_multiply(const Step* s) noexcept nogil:
     multiply(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], s.size[0], s.threads)
 
 
-cdef void run_scale(const Step* s) noexcept nogil:
-    scale(<real*>s.data[0], <real*>s.data[1], s.size[0], <real>s.scalar[0], s.threads)
+cdef void run_affine(const Step* s) noexcept nogil:
+    affine(<real*>s.data[0], <real*>s.data[1], s.size[0], <real>s.scalar[0], <real>s.scalar[1],
+           s.threads)
 
 
 cdef void run_copy_columns(const Step* s) noexcept nogil:
@@ -194,6 +197,6 @@ KERNELS = {
     "copy": publish(run_copy),
     "add": publish(run_add),
     "multiply": publish(run_multiply),
-    "scale": publish(run_scale),
+    "affine": publish(run_affine),
     "copy_columns": publish(run_copy_columns),
 }

@@ -102,16 +102,20 @@ cdef void dropout_backward(
 
 
 cdef void drop_channels_of_image(
-    real* y, const real* x, Py_ssize_t pixels, Py_ssize_t channels, Py_ssize_t first,
-    uint64_t key, uint32_t dropped_below, real scale,
+    real* y, const real* x, Py_ssize_t pixels, Py_ssize_t channels, Py_ssize_t piece,
+    uint64_t stream, uint32_t dropped_below, real scale,
 ) noexcept nogil:
-    """BLOCK channels, from `first` on, of all pixels of an image"""
+    """Piece `piece` of all blocks of channels of all images, in all pixels of its image"""
     cdef real factor[BLOCK]
+    cdef Py_ssize_t blocks = (channels + BLOCK - 1) // BLOCK
+    cdef Py_ssize_t image = piece // blocks
+    cdef Py_ssize_t first = (piece - image * blocks) * BLOCK
     cdef Py_ssize_t pixel, i, count = min(<Py_ssize_t>BLOCK, channels - first)
+    cdef uint64_t key = mix64(stream + <uint64_t>image * <uint64_t>0x9E3779B97F4A7C15)
     random_factors(factor, <uint32_t>first, <uint32_t>key, <uint32_t>(key >> 32),
                    dropped_below, scale)
-    y += first
-    x += first
+    y += image * pixels * channels + first
+    x += image * pixels * channels + first
     for pixel in range(pixels):  # no-cython-lint
         i = 0
         while i + LANES <= count:
@@ -134,15 +138,13 @@ cdef void dropout_channels_forward(
     cdef bint none_kept = p >= 1
     cdef uint32_t dropped_below = <uint32_t>min(max(p, 0.0) * 4294967296.0, 4294967295.0)
     cdef real scale = <real>(0.0 if none_kept else 1.0 / (1.0 - p))
-    cdef Py_ssize_t blocks = (channels + BLOCK - 1) // BLOCK
-    cdef Py_ssize_t piece, image
-    for piece in prange(images * blocks, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
-        image = piece // blocks
-        drop_channels_of_image(
-            y + image * pixels * channels, x + image * pixels * channels, pixels, channels,
-            (piece - image * blocks) * BLOCK,
-            mix64(stream + <uint64_t>image * <uint64_t>0x9E3779B97F4A7C15), dropped_below, scale)
+    cdef Py_ssize_t piece, pieces = images * ((channels + BLOCK - 1) // BLOCK)
+    if threads == 1:
+        for piece in range(pieces):
+            drop_channels_of_image(y, x, pixels, channels, piece, stream, dropped_below, scale)
+        return
+    for piece in prange(pieces, schedule="static", num_threads=threads):
+        drop_channels_of_image(y, x, pixels, channels, piece, stream, dropped_below, scale)
 
 
 cdef void dropout_channels_backward(

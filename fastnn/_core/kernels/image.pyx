@@ -52,38 +52,26 @@ cdef inline void transpose_one(
             v_store_first(y + i * y_row, square[i], rows)
 
 
-cdef void channels_to_last(
-    real* y, const real* x, Py_ssize_t channels, Py_ssize_t pixels, Py_ssize_t first, Py_ssize_t last,
+cdef void convert_squares(
+    real* y, const real* x, Py_ssize_t channels, Py_ssize_t pixels, bint to_last,
+    Py_ssize_t first, Py_ssize_t last,
 ) noexcept nogil:
-    """Pixels `first` to `last` of y (pixels, channels) = x (channels, pixels)"""
-    cdef Py_ssize_t strip, channel, pixel, end
+    """Pixels `first` to `last` of an image between (channels, pixels) and (pixels, channels)"""
+    cdef Py_ssize_t strip, channel, pixel, end, height, width, plain, channels_last
     for strip in range((last - first + STRIP - 1) // STRIP):
         end = min(last, first + (strip + 1) * STRIP)
         channel = 0
         while channel < channels:
+            height = min(<Py_ssize_t>LANES, channels - channel)
             pixel = first + strip * STRIP
             while pixel < end:
-                transpose_one(y + pixel * channels + channel, x + channel * pixels + pixel,
-                              min(<Py_ssize_t>LANES, channels - channel),
-                              min(<Py_ssize_t>LANES, end - pixel), channels, pixels)
-                pixel += LANES
-            channel += LANES
-
-
-cdef void channels_to_first(
-    real* y, const real* x, Py_ssize_t channels, Py_ssize_t pixels, Py_ssize_t first, Py_ssize_t last,
-) noexcept nogil:
-    """Pixels `first` to `last` of y (channels, pixels) = x (pixels, channels)"""
-    cdef Py_ssize_t strip, channel, pixel, end
-    for strip in range((last - first + STRIP - 1) // STRIP):
-        end = min(last, first + (strip + 1) * STRIP)
-        channel = 0
-        while channel < channels:
-            pixel = first + strip * STRIP
-            while pixel < end:
-                transpose_one(y + channel * pixels + pixel, x + pixel * channels + channel,
-                              min(<Py_ssize_t>LANES, end - pixel),
-                              min(<Py_ssize_t>LANES, channels - channel), pixels, channels)
+                width = min(<Py_ssize_t>LANES, end - pixel)
+                plain = channel * pixels + pixel
+                channels_last = pixel * channels + channel
+                if to_last:
+                    transpose_one(y + channels_last, x + plain, height, width, channels, pixels)
+                else:
+                    transpose_one(y + plain, x + channels_last, width, height, pixels, channels)
                 pixel += LANES
             channel += LANES
 
@@ -91,7 +79,7 @@ cdef void channels_to_first(
 cdef void three_to_last(
     real* y, const real* x, Py_ssize_t pixels, Py_ssize_t first, Py_ssize_t last,
 ) noexcept nogil:
-    """The same as channels_to_last for three channels"""
+    """The same as convert_squares to the last for three channels"""
     cdef vreal a, b, c
     cdef Py_ssize_t pixel = first
     while pixel + LANES <= last:
@@ -103,13 +91,13 @@ cdef void three_to_last(
         v_store(y + 3 * pixel + 2 * LANES, v_interleave_three(a, b, c, 2))
         pixel += LANES
     if pixel < last:
-        channels_to_last(y, x, 3, pixels, pixel, last)
+        convert_squares(y, x, 3, pixels, True, pixel, last)
 
 
 cdef void three_to_first(
     real* y, const real* x, Py_ssize_t pixels, Py_ssize_t first, Py_ssize_t last,
 ) noexcept nogil:
-    """The same as channels_to_first for three channels"""
+    """The same as convert_squares from the last for three channels"""
     cdef vreal a, b, c
     cdef Py_ssize_t pixel = first
     while pixel + LANES <= last:
@@ -121,7 +109,7 @@ cdef void three_to_first(
         v_store(y + 2 * pixels + pixel, v_every_third(a, b, c, 2))
         pixel += LANES
     if pixel < last:
-        channels_to_first(y, x, 3, pixels, pixel, last)
+        convert_squares(y, x, 3, pixels, False, pixel, last)
 
 
 cdef void convert_piece(
@@ -134,15 +122,12 @@ cdef void convert_piece(
     cdef Py_ssize_t last = min(pixels, first + PIECE)
     y += image * channels * pixels
     x += image * channels * pixels
-    if to_last:
-        if channels == 3:
-            three_to_last(y, x, pixels, first, last)
-        else:
-            channels_to_last(y, x, channels, pixels, first, last)
-    elif channels == 3:
-        three_to_first(y, x, pixels, first, last)
+    if channels != 3:
+        convert_squares(y, x, channels, pixels, to_last, first, last)
+    elif to_last:
+        three_to_last(y, x, pixels, first, last)
     else:
-        channels_to_first(y, x, channels, pixels, first, last)
+        three_to_first(y, x, pixels, first, last)
 
 
 cdef void convert_images(
@@ -211,9 +196,12 @@ cdef void pad_images(
     const Frame* f, int threads,
 ) noexcept nogil:
     """y = x inside a frame of zeros"""
-    cdef Py_ssize_t row
-    for row in prange(f.images * f.outer_height, schedule="static", num_threads=threads,
-                      use_threads_if=threads > 1):
+    cdef Py_ssize_t row, rows = f.images * f.outer_height
+    if threads == 1:
+        for row in range(rows):
+            pad_row(y, x, f, row)
+        return
+    for row in prange(rows, schedule="static", num_threads=threads):
         pad_row(y, x, f, row)
 
 
@@ -223,9 +211,12 @@ cdef void crop_images(
     const Frame* f, int threads,
 ) noexcept nogil:
     """y = x without its frame"""
-    cdef Py_ssize_t row
-    for row in prange(f.images * f.height, schedule="static", num_threads=threads,
-                      use_threads_if=threads > 1):
+    cdef Py_ssize_t row, rows = f.images * f.height
+    if threads == 1:
+        for row in range(rows):
+            crop_row(y, x, f, row)
+        return
+    for row in prange(rows, schedule="static", num_threads=threads):
         crop_row(y, x, f, row)
 
 

@@ -117,8 +117,12 @@ cdef void local_response_forward(
     const Response* r, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     cdef Py_ssize_t piece
-    for piece in prange((r.pixels + PIECE - 1) // PIECE, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    cdef Py_ssize_t pieces = (r.pixels + PIECE - 1) // PIECE
+    if threads == 1:
+        for piece in range(pieces):
+            forward_piece(y, x, r, <real*>workspace, piece)
+        return
+    for piece in prange(pieces, schedule="static", num_threads=threads):
         forward_piece(y, x, r, <real*>(workspace + threadid() * workspace_per_thread), piece)
 
 
@@ -129,8 +133,12 @@ cdef void local_response_backward(
     const Response* r, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     cdef Py_ssize_t piece
-    for piece in prange((r.pixels + PIECE - 1) // PIECE, schedule="static", num_threads=threads,
-                        use_threads_if=threads > 1):
+    cdef Py_ssize_t pieces = (r.pixels + PIECE - 1) // PIECE
+    if threads == 1:
+        for piece in range(pieces):
+            backward_piece(dx, dy, x, r, <real*>workspace, piece)
+        return
+    for piece in prange(pieces, schedule="static", num_threads=threads):
         backward_piece(dx, dy, x, r, <real*>(workspace + threadid() * workspace_per_thread), piece)
 
 

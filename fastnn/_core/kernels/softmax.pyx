@@ -127,114 +127,76 @@ cdef inline void backward_rows(
 
 # Plain functions: the one place each where the loops are expanded.
 
-cdef void softmax_rows(
-    real* y, const real* x, Py_ssize_t rows, Py_ssize_t columns,
+cdef void forward_chunk(
+    bint logarithm, real* y, const real* x, Py_ssize_t rows, Py_ssize_t columns,
 ) noexcept nogil:
-    forward_rows(False, y, x, rows, columns)
+    if logarithm:
+        forward_rows(True, y, x, rows, columns)
+    else:
+        forward_rows(False, y, x, rows, columns)
 
 
-cdef void log_softmax_rows(
-    real* y, const real* x, Py_ssize_t rows, Py_ssize_t columns,
+cdef void backward_chunk(
+    bint logarithm, real* dx, const real* dy, const real* y, Py_ssize_t rows, Py_ssize_t columns,
 ) noexcept nogil:
-    forward_rows(True, y, x, rows, columns)
-
-
-cdef void softmax_gradient_rows(
-    real* dx, const real* dy, const real* y, Py_ssize_t rows, Py_ssize_t columns,
-) noexcept nogil:
-    backward_rows(False, dx, dy, y, rows, columns)
-
-
-cdef void log_softmax_gradient_rows(
-    real* dx, const real* dy, const real* y, Py_ssize_t rows, Py_ssize_t columns,
-) noexcept nogil:
-    backward_rows(True, dx, dy, y, rows, columns)
+    if logarithm:
+        backward_rows(True, dx, dy, y, rows, columns)
+    else:
+        backward_rows(False, dx, dy, y, rows, columns)
 
 
 cdef void softmax_forward(
+    bint logarithm,
     real* y,            # (rows, columns); may be x
     const real* x,      # (rows, columns)
     Py_ssize_t rows, Py_ssize_t columns, int threads,
 ) noexcept nogil:
-    """y = exp(x - m) / sum(exp(x - m)) by rows, m the row's maximum"""
+    """y = exp(x - m) / sum(exp(x - m)) by rows, m the row's maximum; or the logarithm of it"""
     cdef Py_ssize_t height = rows_of_chunk(columns)
-    cdef Py_ssize_t chunk, first
+    cdef Py_ssize_t chunk, at
     if threads == 1:
-        softmax_rows(y, x, rows, columns)
+        forward_chunk(logarithm, y, x, rows, columns)
         return
     for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
-        first = chunk * height
-        softmax_rows(y + first * columns, x + first * columns, min(height, rows - first), columns)
+        at = chunk * height * columns
+        forward_chunk(logarithm, y + at, x + at, min(height, rows - chunk * height), columns)
 
 
 cdef void softmax_backward(
+    bint logarithm,
     real* dx,           # (rows, columns); may be dy
     const real* dy,     # (rows, columns)
     const real* y,      # (rows, columns)
     Py_ssize_t rows, Py_ssize_t columns, int threads,
 ) noexcept nogil:
-    """dx = y (dy - sum(dy y)) by rows"""
+    """dx = y (dy - sum(dy y)) by rows, or dy - exp(y) sum(dy) where y is the logarithm"""
     cdef Py_ssize_t height = rows_of_chunk(columns)
     cdef Py_ssize_t chunk, at
     if threads == 1:
-        softmax_gradient_rows(dx, dy, y, rows, columns)
+        backward_chunk(logarithm, dx, dy, y, rows, columns)
         return
     for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
         at = chunk * height * columns
-        softmax_gradient_rows(dx + at, dy + at, y + at, min(height, rows - chunk * height), columns)
-
-
-cdef void log_softmax_forward(
-    real* y,            # (rows, columns); may be x
-    const real* x,      # (rows, columns)
-    Py_ssize_t rows, Py_ssize_t columns, int threads,
-) noexcept nogil:
-    """y = x - m - log(sum(exp(x - m))) by rows, m the row's maximum"""
-    cdef Py_ssize_t height = rows_of_chunk(columns)
-    cdef Py_ssize_t chunk, first
-    if threads == 1:
-        log_softmax_rows(y, x, rows, columns)
-        return
-    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
-        first = chunk * height
-        log_softmax_rows(y + first * columns, x + first * columns, min(height, rows - first),
-                         columns)
-
-
-cdef void log_softmax_backward(
-    real* dx,           # (rows, columns); may be dy
-    const real* dy,     # (rows, columns)
-    const real* y,      # (rows, columns)
-    Py_ssize_t rows, Py_ssize_t columns, int threads,
-) noexcept nogil:
-    """dx = dy - exp(y) sum(dy) by rows"""
-    cdef Py_ssize_t height = rows_of_chunk(columns)
-    cdef Py_ssize_t chunk, at
-    if threads == 1:
-        log_softmax_gradient_rows(dx, dy, y, rows, columns)
-        return
-    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
-        at = chunk * height * columns
-        log_softmax_gradient_rows(dx + at, dy + at, y + at, min(height, rows - chunk * height),
-                                  columns)
+        backward_chunk(logarithm, dx + at, dy + at, y + at, min(height, rows - chunk * height),
+                       columns)
 
 
 cdef void run_softmax_forward(const Step* s) noexcept nogil:
-    softmax_forward(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.threads)
+    softmax_forward(False, <real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.threads)
 
 
 cdef void run_softmax_backward(const Step* s) noexcept nogil:
-    softmax_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+    softmax_backward(False, <real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
                      s.size[0], s.size[1], s.threads)
 
 
 cdef void run_log_softmax_forward(const Step* s) noexcept nogil:
-    log_softmax_forward(<real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.threads)
+    softmax_forward(True, <real*>s.data[0], <real*>s.data[1], s.size[0], s.size[1], s.threads)
 
 
 cdef void run_log_softmax_backward(const Step* s) noexcept nogil:
-    log_softmax_backward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
-                         s.size[0], s.size[1], s.threads)
+    softmax_backward(True, <real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
+                     s.size[0], s.size[1], s.threads)
 
 
 KERNELS = {

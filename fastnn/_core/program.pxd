@@ -1,0 +1,63 @@
+"""What a Program consists of, for the loops that run it (epoch.pyx)."""
+
+from libc.stdint cimport uint64_t
+
+from fastnn._core.program_lock cimport ProgramLock
+from fastnn._core.step cimport MAX_SIZES, Step
+
+cdef struct Scaled:
+    # A number that is affine in the batch: per_example * batch + constant.
+    Py_ssize_t per_example
+    Py_ssize_t constant
+
+cdef struct StepPlan:
+    Scaled size[MAX_SIZES]
+    double nanoseconds_per_example
+    double nanoseconds
+
+cdef struct Binding:
+    # Step `step` reads or writes external array `external` through its operand `operand`.
+    Py_ssize_t step
+    Py_ssize_t operand
+    Py_ssize_t external
+
+
+cdef class Program:
+    cdef Step* steps
+    cdef StepPlan* plans
+    cdef Binding* bindings
+    cdef Py_ssize_t step_count, binding_count
+    cdef Py_ssize_t backward_start, update_start
+    cdef readonly Py_ssize_t batch, capacity
+    cdef int threads, max_threads
+    cdef uint64_t random_key
+    cdef uint64_t random_seed
+    cdef uint64_t runs
+    cdef readonly list externals
+    cdef readonly list kernel_names
+    cdef object arena, workspace, keep_alive
+    cdef Py_ssize_t least_batch
+    cdef str least_batch_reason
+    # The first `constant_count` steps run only when parameters or buffers may have changed: another
+    # count of changes, views of parameters in other hands, or buffers with other contents.
+    cdef Py_ssize_t constant_count
+    cdef bint has_constants
+    cdef uint64_t seen_changes
+    cdef list owners              # (view that keeps the owner alive, references that are ours)
+    cdef list buffers             # (array, copy)
+    cdef void* loss
+    cdef void* statistics
+    cdef bint is_double
+    # A program works in one arena, so that threads take turns.
+    cdef ProgramLock lock
+
+    cdef int set_step(self, Py_ssize_t index, object lowered) except -1
+    cdef int configure(self, Py_ssize_t batch) except -1
+    cdef void point(self, Py_ssize_t external, void* data) noexcept nogil
+    cdef int bind(self, Py_ssize_t index, object value, bint first) except -1
+    cdef void run(self, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
+    cdef bint constants_are_stale(self) except -1
+    cdef int refresh_constants(self) except -1
+    cdef void advance_random_key(self) noexcept nogil
+    cdef int run_locked(self, Py_ssize_t begin, Py_ssize_t end) except -1
+    cdef double read(self, void* array, Py_ssize_t index) noexcept nogil
