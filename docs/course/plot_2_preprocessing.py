@@ -140,7 +140,7 @@ for ax, (title, (X, y)) in zip(axes, cases.items(), strict=True):
 
 # %%
 # The normalized bowl is not perfectly round, because the two features are correlated. But it is
-# round enough: a handful of steps will do.
+# round enough: a few steps will do.
 #
 # **What one does about it.** Bring all features to the same size before the first step.
 
