@@ -111,6 +111,8 @@ print(f"theory   {study.data['Xavier']['theory'][-1]:.4f}")
 
 # %%
 # **What one does about it.** Xavier's weights for tanh: ``nn.init.xavier_normal_(layer.weight)``.
+# (For ``n`` it takes the mean of the layer's inputs and outputs, because the gradients come in
+# through the outputs, and should keep their size too.)
 
 # %%
 # ReLU needs twice the variance
