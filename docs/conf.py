@@ -82,7 +82,7 @@ autosummary_filename_map = {
 autosummary_context = {
     "inner": [
         *("bind", "carry_state", "check_options", "members", "record", "record_run", "state_names"),
-        *("compile", "compiled", "move", "own_views", "parts", "run"),
+        *("compile", "compiled", "move", "own_views", "parts", "run", "seen"),
     ],
     "overridden": {
         "Module": ["forward", "extra_repr"],
