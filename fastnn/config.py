@@ -28,7 +28,12 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads a kernel may use when called from this Python thread."""
+    """How many threads a kernel may use when called from this Python thread.
+
+    Returns
+    -------
+    int
+    """
     return threads.get_threads()
 
 
@@ -37,6 +42,15 @@ def num_threads(count: int) -> Iterator[None]:
     """Limits kernels that this Python thread calls to `count` threads.
 
     Two trainings in two Python threads, each limited to one, run side by side.
+
+    Parameters
+    ----------
+    count : int
+        1 or more.
+
+    Yields
+    ------
+    None
 
     Examples
     --------

@@ -155,19 +155,39 @@ class Preprocessor:
         return self._apply(X, "transform")
 
     def fit_transform(self, X: ArrayLike) -> NDArray[np.floating]:
-        """Return ``fit(X).transform(X)``; parameters and errors are the same."""
+        """Return ``fit(X).transform(X)``; errors are theirs.
+
+        Parameters
+        ----------
+        X : array_like, shape (N, ...)
+            Training samples.
+
+        Returns
+        -------
+        ndarray, shape of `X`
+        """
         X = np.asarray(X)
         return self.fit(X).transform(X)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.floating]:
-        """Return ``X * scale_ + mean_``, which undoes ``transform``.
+        """Return ``X * scale_ + mean_``, which undoes ``transform``; errors are those of it.
 
-        Parameters, type of the result and errors are those of ``transform``.
+        Parameters
+        ----------
+        X : array_like, shape (N, ...)
+
+        Returns
+        -------
+        ndarray, shape of `X`
         """
         return self._apply(X, "inverse_transform")
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return what was learned: a copy of every fitted attribute that is not None.
+
+        Returns
+        -------
+        dict of str to ndarray
 
         Raises
         ------
@@ -225,6 +245,10 @@ class Preprocessor:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write class, settings and what was learned to a ``.npz`` file at exactly `path`.
 
+        Parameters
+        ----------
+        path : path
+
         Raises
         ------
         NotFittedError
@@ -241,6 +265,14 @@ class Preprocessor:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Return what ``save`` wrote; like the function `load`, but only for this class.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        Preprocessor
 
         Raises
         ------
@@ -336,8 +368,12 @@ class Preprocessor:
 class ZeroCenter(Preprocessor):
     """Subtract the mean of every feature: ``x - mean_``, with ``mean_ = sum(X) / N``.
 
-    Parameters, attributes and errors are those of `Preprocessor`; ``mean_`` has the shape of one
-    sample.
+    Attributes and errors are those of `Preprocessor`; ``mean_`` has the shape of one sample.
+
+    Parameters
+    ----------
+    dtype : dtype, optional
+        Floating-point type of the results, as in `Preprocessor`.
 
     Examples
     --------
@@ -355,8 +391,13 @@ class Standardize(Preprocessor):
     """Bring every feature to mean 0 and standard deviation 1: ``(x - mean_) / scale_``.
 
     ``scale_`` is the population standard deviation ``sqrt(sum((X - mean_)**2) / N)`` of each
-    feature, and 1 for a feature that is constant. Parameters, attributes and errors are those of
+    feature, and 1 for a feature that is constant. Attributes and errors are those of
     `Preprocessor`; ``mean_`` and ``scale_`` have the shape of one sample.
+
+    Parameters
+    ----------
+    dtype : dtype, optional
+        Floating-point type of the results, as in `Preprocessor`.
 
     Examples
     --------
@@ -376,8 +417,13 @@ class Standardize(Preprocessor):
 class MeanImage(Preprocessor):
     """Subtract the mean image, the mean of every pixel over the training images.
 
-    ``mean_ = sum(X) / N`` keeps the shape of one image, so it can be looked at. Parameters,
-    attributes and errors are those of `Preprocessor`.
+    ``mean_ = sum(X) / N`` keeps the shape of one image, so it can be looked at. Attributes
+    and errors are those of `Preprocessor`.
+
+    Parameters
+    ----------
+    dtype : dtype, optional
+        Floating-point type of the results, as in `Preprocessor`.
 
     Examples
     --------
@@ -433,6 +479,14 @@ class ChannelMean(Preprocessor):
 
 def load(path: str | os.PathLike[str]) -> Preprocessor:
     """Return what ``save`` wrote to `path`, as an object of the class that was saved.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Preprocessor
 
     Raises
     ------

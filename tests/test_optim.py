@@ -172,6 +172,8 @@ def test_options_that_are_no_numbers():
     for lr in (None, "0.1", True, float("nan"), -1):
         with pytest.raises(ValueError, match="got lr="):
             optim.SGD(lr=lr)
+    with pytest.raises(TypeError, match=r"params=0.1.*lr=0.1"):
+        optim.SGD(0.1)
 
 
 def test_functional_weights_are_not_trained(data):

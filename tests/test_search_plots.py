@@ -54,6 +54,8 @@ def test_marginals(result):
     finished = [trial for trial in result.trials if trial.score is not None]
     drawn = {tuple(point) for point in np.asarray(axes[0].collections[0].get_offsets())}
     assert drawn == {(trial.params["lr"], trial.score) for trial in finished}
+    low, high = axes[0].get_xlim()
+    assert all(low <= trial.params["lr"] <= high for trial in result.trials), "diverged ones too"
     with pytest.raises(ValueError, match="axes: got 1, expected 3"):
         result.plot_marginals(plt.subplots()[1])
 

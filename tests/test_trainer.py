@@ -208,3 +208,17 @@ def test_arguments_of_fit(X, y):
     with pytest.raises(ValueError, match="empty data set"):
         trainer.fit(X[:0], y[:0])
     assert len(trainer.fit(X, y, epochs=0)) == 0
+
+
+def test_a_finished_line_of_progress_fits_on_80_columns(X, y, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    trainer = trainer_of(network())
+    trainer.fit(X, y, epochs=10, validation_data=(X, y), progress=True)
+    written = capsys.readouterr().err
+    finished = [line.rpartition("\r")[2] for line in written.split("\n")[:-1]]
+    assert len(finished) == 10
+    for line, loss, held in zip(
+        finished, trainer.history["loss"], trainer.history["val_accuracy"], strict=True
+    ):
+        assert len(line.rstrip()) <= 80
+        assert f"loss {loss:.4f}, " in line and f", {held:.4f}), " in line

@@ -197,7 +197,7 @@ def judge_layer(findings: Findings, row: dict[str, Any], batch_size: int) -> Non
     if row["shift"] is not None and (row["shift"] > MOST_SHIFT or row["ratio"] > MOST_RATIO):
         findings.fault(
             f"{where}: running averages are far from the batch's (the mean by {row['shift']:.2g} "
-            f"standard deviations, the standard deviation by a factor of {row['ratio']:.2g})",
+            f"standard deviations, the standard deviation by a factor of {row['ratio']:.3g})",
             "train longer, raise the momentum, or look whether the inputs of inference are "
             "preprocessed like those of training",
         )
@@ -228,6 +228,6 @@ def draw_statistics(check: Check, ax: Any) -> None:
     limits = [*ax.get_xlim(), *ax.get_ylim()]
     span = [max(min(limits), 0), max(limits)]
     ax.plot(span, span, color=GOOD if check.passed else BAD, linewidth=1, zorder=0)
-    ax.set_xlabel("standard deviation of a batch, by channel")
-    ax.set_ylabel("running")
+    ax.set_xlabel("standard deviation by channel, of a batch")
+    ax.set_ylabel("of the running averages")
     ax.legend(fontsize=8, title="layer")

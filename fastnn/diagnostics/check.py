@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from fastnn.diagnostics.figures import draw_verdict, new_axes
 
 # How lines of advice begin that do not fail a check.
 NOTE = "note: "
+# Columns of a printed line beside its label; a report indents it by three more.
+COLUMNS = 80
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,9 @@ class Check:
         lines = [f"{'ok  ' if self.passed else 'FAIL'}  {self.name}"]
         entries = (("measured", show(self.measured)), ("expected", show(self.expected)))
         for label, text in (*entries, ("advice", self.advice)):
-            for i, line in enumerate(text.splitlines()):
-                lines.append(f"      {label if i == 0 else '':8}  {line}".rstrip())
+            rows = [row for line in text.splitlines() for row in textwrap.wrap(line, COLUMNS)]
+            for i, row in enumerate(rows):
+                lines.append(f"      {label if i == 0 else '':8}  {row}")
         if self.table is not None and self.table.rows:
             lines += ["", *[f"      {line}" for line in self.table.lines()]]
         return "\n".join(lines)

@@ -58,11 +58,14 @@ def draw_histograms(
     histograms: Sequence[tuple[NDArray, NDArray]],
     colours: Sequence[str],
     columns: int | None = None,
+    ticks: Sequence[float] | None = None,
 ) -> None:
     """The course's picture: a histogram for each layer, side by side, on the place of `ax`.
 
-    Each histogram is (counts, edges).
+    Each histogram is (counts, edges). `ticks` are those of all.
     """
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
     ax.set_axis_off()
     if columns is None:
         columns = -(-len(names) // rows_of_histograms(len(names)))
@@ -73,13 +76,14 @@ def draw_histograms(
         row, column = divmod(i, columns)
         width, height = 1 / columns, 1 / rows
         small = ax.inset_axes(
-            [column * width, 1 - (row + 1) * height + 0.14 * height, 0.88 * width, 0.68 * height]
+            [column * width, 1 - (row + 1) * height + 0.14 * height, 0.84 * width, 0.56 * height]
         )
         small.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colour)
         small.set_title(name, fontsize=8, pad=3)
         small.set_yticks([])
         small.tick_params(labelsize=7)
-        small.locator_params(axis="x", nbins=3)
+        small.xaxis.set_major_locator(MaxNLocator(2) if ticks is None else FixedLocator(ticks))
+        small.xaxis.set_major_formatter("{x:.2g}")
         for side in ("top", "right", "left"):
             small.spines[side].set_visible(False)
 

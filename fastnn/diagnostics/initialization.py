@@ -129,7 +129,7 @@ def initialization_study(
         data,
         (("scheme", "layer", "std", "theory", "gradient", "gradient theory"), rows),
         draw_study,
-        (1.3 * depth + 1, 1.7 * len(data)),
+        (1.05 * depth, 0.1 + 1.7 * len(data)),
     )
 
 
@@ -167,7 +167,11 @@ def measure(
     return {
         "std": [float(y.std(dtype=np.float64)) for y in outputs],
         "mean": [float(y.mean(dtype=np.float64)) for y in outputs],
-        "histogram": [np.histogram(y, bins=30) for y in outputs],
+        # Those of tanh on one scale, so that a collapse is seen; those of ReLU may be of any size.
+        "histogram": [
+            np.histogram(y, bins=30, range=(-1, 1) if activation == "tanh" else None)
+            for y in outputs
+        ],
         "gradient": gradients,
         "alike": alike,
     }
@@ -227,13 +231,19 @@ def draw_study(check: Check, ax: Any) -> None:
     ax.set_axis_off()
     count = len(check.data)
     for i, (scheme, found) in enumerate(check.data.items()):
-        row = ax.inset_axes([0, 1 - (i + 1) / count, 1, 0.92 / count])
+        row = ax.inset_axes([0, 1 - (i + 1) / count, 1, 0.96 / count])
         depth = len(found["std"])
         draw_histograms(
             row,
-            [f"{found['std'][j]:.3g} ({found['theory'][j]:.3g})" for j in range(depth)],
+            [f"{found['std'][j]:.3g}\n({found['theory'][j]:.3g})" for j in range(depth)],
             found["histogram"],
             [PLAIN] * depth,
             columns=depth,
+            ticks=(-1, 0, 1) if found["histogram"][0][1][0] == -1 else None,
         )
-        row.text(0, 0.98, f"{scheme}: std by layer (theory)", fontsize=9, transform=row.transAxes)
+        row.text(
+            *(0, 0.98, f"{scheme}: standard deviation by layer (theory)"),
+            fontsize=9,
+            va="top",
+            transform=row.transAxes,
+        )

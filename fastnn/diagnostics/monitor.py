@@ -166,7 +166,7 @@ class Monitor(Callback):
                 looks.append(silent_units(outputs))
                 del looks[:-LOOKS_TO_DIE]
                 silent = functools.reduce(np.logical_and, looks)
-                share = np.count_nonzero(silent) / len(silent)
+                share = float(np.count_nonzero(silent) / len(silent))
                 self.dead.setdefault(name, []).append(share)
                 bad = bool(share > MOST_DEAD) and len(looks) == LOOKS_TO_DIE
                 self._judge(name, "dead", bad, f"{100 * share:.0f} % of units dead")
@@ -209,9 +209,9 @@ class Monitor(Callback):
         lines(axes[1], self.steps, self.updates, "update / weight")
         axes[1].axhline(1e-3, color="0.35", linestyle="--", linewidth=1)
         lines(axes[2], self.steps, self.gradients, "gradient norm")
-        for axis in axes[1:3]:
-            axis.set_yscale("log")
-            axis.yaxis.set_minor_formatter("")
+        for axis, series in ((axes[1], self.updates), (axes[2], self.gradients)):
+            if any(value > 0 for values in series.values() for value in values):
+                log_scale(axis)
         shares = {f"{name} dead": share for name, share in self.dead.items()}
         shares |= {f"{name} saturated": share for name, share in self.saturated.items()}
         lines(axes[3], self.steps, shares, "share of units")
@@ -298,3 +298,16 @@ def lines(axis: Any, steps: list[int], series: Mapping[str, list[float]], title:
     axis.set_title(title)
     if series:
         axis.legend(fontsize=7, title="layer", title_fontsize=7)
+
+
+def log_scale(axis: Any) -> None:
+    """A log scale whose ticks are few, and plain numbers, over one decade or many."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    decades = math.log10(high / low)
+    steps = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 3 else (1,)
+    axis.yaxis.set_major_locator(LogLocator(subs=steps))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter("")

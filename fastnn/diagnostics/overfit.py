@@ -244,5 +244,6 @@ def draw_curve(check: Check, ax: Any) -> None:
     ax.axhline(check.data["goal"], color="0.35", linestyle="--", linewidth=1)
     ax.set_yscale("log")
     ax.set_xlabel("step")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_ylabel("loss")
     ax.legend(fontsize=8)

@@ -183,7 +183,7 @@ def check_leak(
         together = offset(np.concatenate([features, rows]))
         if own > LEAKED_FACTOR * together and together < SUBTRACTED:
             findings.fault(
-                "test data leaked into the mean: it is that of training and held-out data together",
+                "test data leaked into the mean (it is zero over training and held-out data)",
                 "fit the preprocessing to the training set alone, and transform the rest with it",
             )
             return
@@ -211,5 +211,6 @@ def draw_values(check: Check, ax: Any) -> None:
     ax.axvline(0, color="0.5", linestyle="--", linewidth=0.8)
     ax.set_yscale("symlog", linthresh=1e-3)
     ax.set_yticks([])
+    ax.set_yticks([], minor=True)
     ax.set_xlabel("input (share on a log scale)")
     ax.legend(fontsize=8)

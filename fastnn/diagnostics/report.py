@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +129,8 @@ class Report:
         return "\n".join(parts)
 
     def _repr_html_(self) -> str:
-        return f"<style>{STYLE.replace('body {', '.babysit {')}</style>" + (
+        return (
+            f"<style>{scoped(STYLE, '.babysit')}</style>"
             f'<div class="babysit">{self._body(pictures=False)}</div>'
         )
 
@@ -145,3 +147,17 @@ class Report:
             f"<style>{STYLE}</style></head>\n<body>\n{self._body(pictures=True)}\n</body></html>\n"
         )
         Path(path).write_text(page, encoding="utf-8")
+
+
+def scoped(style: str, scope: str) -> str:
+    """Rules that hold inside an element only, so that a report leaves the page around it alone.
+
+    >>> scoped("body { margin: 0; } td, th { color: red; }", ".report")
+    '.report { margin: 0; } .report td, .report th { color: red; }'
+    """
+
+    def prefixed(match: re.Match[str]) -> str:
+        names = [name.strip() for name in match[2].split(",")]
+        return match[1] + ", ".join(scope if n == "body" else f"{scope} {n}" for n in names) + " {"
+
+    return re.sub(r"(\s*)([^{}]+?)\s*\{", prefixed, style)

@@ -13,7 +13,16 @@ POOLED = 6
 
 
 class AlexNet(nn.Module):
-    """Five convolutions (`features`) and three fully connected layers (`classifier`)."""
+    """Five convolutions (`features`) and three fully connected layers (`classifier`).
+
+    Parameters
+    ----------
+    num_classes : int
+    width : float
+    image_size, channels : int
+    dropout : float
+        All as in `alexnet`, which builds it.
+    """
 
     def __init__(
         self, num_classes: int, width: float, image_size: int, channels: int, dropout: float

@@ -44,9 +44,24 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A first convolution, stages of `BasicBlock`, the average of each map, a classifier.
+    """A first convolution, stages of ``BasicBlock``, the average of each map, a classifier.
 
-    The first stage keeps the size of the image, each other one halves it.
+    The first stage keeps the size of the image, each other one halves it. `resnet` and `resnet18`
+    build it.
+
+    Parameters
+    ----------
+    first : Conv2d
+        The first convolution.
+    pool : Module
+        What follows it.
+    maps : sequence of int
+        Channels of each stage.
+    depth_of_stage : int
+        Blocks of each stage.
+    projection : bool
+        Whether a shortcut that changes the shape is a 1 x 1 convolution.
+    num_classes : int
     """
 
     def __init__(

@@ -52,7 +52,16 @@ POOLED = 7  # the largest image that the classifier sees
 
 
 class VGG(nn.Module):
-    """3 x 3 convolutions and pools (`features`), fully connected layers (`classifier`)."""
+    """3 x 3 convolutions and pools (`features`), fully connected layers (`classifier`).
+
+    Parameters
+    ----------
+    configuration : Configuration
+        The layers; `vgg` makes it of its arguments.
+    batch_norm : bool
+    channels : int
+        Of the images.
+    """
 
     def __init__(self, configuration: Configuration, batch_norm: bool, channels: int):
         super().__init__()

@@ -157,7 +157,13 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
-    """``x - log(sum(exp(x)))`` over the last axis; parameters as `Softmax`."""
+    """``x - log(sum(exp(x)))`` over the last axis.
+
+    Parameters
+    ----------
+    dim : int, default=-1
+        Must be the last axis.
+    """
 
     def forward(self, x: Any) -> Any:
         return functional.log_softmax(x, self.dim)

@@ -70,7 +70,12 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """`Upsample` with every pixel repeated."""
+    """`Upsample` with every pixel repeated.
+
+    Parameters
+    ----------
+    scale_factor : int, or (height, width)
+    """
 
     def __init__(self, scale_factor: Any):
         super().__init__(scale_factor)
@@ -120,6 +125,8 @@ class Dropout2d(Dropout):
     ----------
     p : float, default=0.5
         Probability of zero, from 0 to 1.
+    inplace : bool, default=False
+        Without effect, as for `Dropout`.
     """
 
     def forward(self, x: Any) -> Any:

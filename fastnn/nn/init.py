@@ -69,6 +69,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     param : float, optional
         The slope of leaky ReLU, 0.01 by default.
 
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> round(calculate_gain("relu"), 4)
@@ -89,23 +93,67 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def zeros_(tensor: Filled) -> Filled:
-    """Fills with zeros."""
+    """Fills with zeros.
+
+    Parameters
+    ----------
+    tensor : Parameter or ndarray
+
+    Returns
+    -------
+    Parameter or ndarray
+        The one that was given.
+    """
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Filled) -> Filled:
-    """Fills with ones."""
+    """Fills with ones.
+
+    Parameters
+    ----------
+    tensor : Parameter or ndarray
+
+    Returns
+    -------
+    Parameter or ndarray
+        The one that was given.
+    """
     return constant_(tensor, 1.0)
 
 
 def constant_(tensor: Filled, val: float) -> Filled:
-    """Fills with one value."""
+    """Fills with one value.
+
+    Parameters
+    ----------
+    tensor : Parameter or ndarray
+    val : float
+
+    Returns
+    -------
+    Parameter or ndarray
+        The one that was given.
+    """
     values_of(tensor)[...] = val
     return tensor
 
 
 def normal_(tensor: Filled, mean: float = 0.0, std: float = 1.0) -> Filled:
-    """Fills from the normal distribution with a mean and a standard deviation."""
+    """Fills from the normal distribution.
+
+    Parameters
+    ----------
+    tensor : Parameter or ndarray
+    mean : float, default=0
+    std : float, default=1
+        The standard deviation.
+
+    Returns
+    -------
+    Parameter or ndarray
+        The one that was given.
+    """
     if std < 0:
         raise ValueError(f"got a standard deviation of {std}, expected at least 0")
     values = values_of(tensor)
@@ -114,7 +162,19 @@ def normal_(tensor: Filled, mean: float = 0.0, std: float = 1.0) -> Filled:
 
 
 def uniform_(tensor: Filled, a: float = 0.0, b: float = 1.0) -> Filled:
-    """Fills from the uniform distribution on [a, b)."""
+    """Fills from the uniform distribution on [a, b).
+
+    Parameters
+    ----------
+    tensor : Parameter or ndarray
+    a : float, default=0
+    b : float, default=1
+
+    Returns
+    -------
+    Parameter or ndarray
+        The one that was given.
+    """
     if b < a:
         raise ValueError(f"got the range [{a}, {b}), expected a <= b")
     values = values_of(tensor)
@@ -123,12 +183,38 @@ def uniform_(tensor: Filled, a: float = 0.0, b: float = 1.0) -> Filled:
 
 
 def xavier_normal_(tensor: Filled, gain: float = 1.0) -> Filled:
-    """Normal with ``std = gain * sqrt(2 / (fan_in + fan_out))`` (Glorot and Bengio, 2010)."""
+    """Normal with ``std = gain * sqrt(2 / (fan_in + fan_out))`` (Glorot and Bengio, 2010).
+
+    Parameters
+    ----------
+    tensor : Parameter or ndarray
+        Of two axes or more.
+    gain : float, default=1
+        See `calculate_gain`.
+
+    Returns
+    -------
+    Parameter or ndarray
+        The one that was given.
+    """
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))))
 
 
 def xavier_uniform_(tensor: Filled, gain: float = 1.0) -> Filled:
-    """Uniform on +-``gain * sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio, 2010)."""
+    """Uniform on +-``gain * sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio, 2010).
+
+    Parameters
+    ----------
+    tensor : Parameter or ndarray
+        Of two axes or more.
+    gain : float, default=1
+        See `calculate_gain`.
+
+    Returns
+    -------
+    Parameter or ndarray
+        The one that was given.
+    """
     bound = gain * math.sqrt(6 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound)
 
@@ -148,12 +234,19 @@ def kaiming_normal_(
 
     Parameters
     ----------
+    tensor : Parameter or ndarray
+        Of two axes or more.
     a : float, default=0
         Slope below zero of the (leaky) ReLU that follows.
     mode : {'fan_in', 'fan_out'}
         Whether the variance is kept forward or backward.
     nonlinearity : str
         See `calculate_gain`.
+
+    Returns
+    -------
+    Parameter or ndarray
+        The one that was given.
     """
     return normal_(tensor, 0.0, kaiming_std(tensor, a, mode, nonlinearity))
 
@@ -161,6 +254,23 @@ def kaiming_normal_(
 def kaiming_uniform_(
     tensor: Filled, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Filled:
-    """Uniform on +-``gain * sqrt(3 / fan)`` (He et al., 2015); parameters as `kaiming_normal_`."""
+    """Uniform on +-``gain * sqrt(3 / fan)`` (He et al., 2015).
+
+    Parameters
+    ----------
+    tensor : Parameter or ndarray
+        Of two axes or more.
+    a : float, default=0
+        Slope below zero of the (leaky) ReLU that follows.
+    mode : {'fan_in', 'fan_out'}
+        Whether the variance is kept forward or backward.
+    nonlinearity : str
+        See `calculate_gain`.
+
+    Returns
+    -------
+    Parameter or ndarray
+        The one that was given.
+    """
     bound = math.sqrt(3) * kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound)

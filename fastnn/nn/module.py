@@ -57,7 +57,13 @@ class Module:
         self.training = True
 
     def forward(self, *inputs: Any) -> Any:
-        """What the module computes; to be written by each subclass."""
+        """What the module computes; to be written by each subclass.
+
+        Parameters
+        ----------
+        *inputs : traced values
+            They know their shape, and compute nothing yet.
+        """
         raise TypeError(f"{type(self).__name__} has no `forward`")
 
     def __call__(self, *inputs: Any) -> Any:
@@ -113,6 +119,12 @@ class Module:
         """Keeps an array that is part of the state but not trained, such as a running mean.
 
         Assigning to the attribute keeps the precision; None ends its being a buffer.
+
+        Parameters
+        ----------
+        name : str
+            Of the attribute.
+        values : array_like
         """
         self._buffers[name] = np.array(values, order="C")
         StructureVersion.count += 1
@@ -121,13 +133,30 @@ class Module:
     # -- what is inside -------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules that are attributes of this one."""
+        """The modules that are attributes of this one.
+
+        Yields
+        ------
+        name : str
+        module : Module
+        """
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all inside it, each once, with dotted names."""
+        """This module and all inside it, each once, with dotted names.
+
+        Parameters
+        ----------
+        prefix : str, default=""
+            The name of this module.
+
+        Yields
+        ------
+        name : str
+        module : Module
+        """
         seen: set[int] = set()
 
         def walk(module: Module, name: str) -> Iterator[tuple[str, Module]]:
@@ -141,15 +170,31 @@ class Module:
         yield from walk(self, prefix)
 
     def modules(self) -> Iterator[Module]:
-        """This module and all inside it, each once."""
+        """This module and all inside it, each once.
+
+        Returns
+        -------
+        iterator of Module
+        """
         return (module for _, module in self.named_modules())
 
     def children(self) -> Iterator[Module]:
-        """The modules directly inside this one."""
+        """The modules directly inside this one.
+
+        Returns
+        -------
+        iterator of Module
+        """
         return (module for _, module in self.named_children())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters, each once, with dotted names."""
+        """All parameters, each once, with dotted names.
+
+        Yields
+        ------
+        name : str
+        parameter : Parameter
+        """
         seen: set[int] = set()
         for prefix, module in self.named_modules():
             for name, value in vars(module).items():
@@ -158,21 +203,43 @@ class Module:
                     yield f"{prefix}.{name}" if prefix else name, value
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters, each once."""
+        """All parameters, each once.
+
+        Returns
+        -------
+        iterator of Parameter
+        """
         return (parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, NDArray]]:
-        """Arrays that are state but not trained, with dotted names."""
+        """Arrays that are state but not trained, with dotted names.
+
+        Yields
+        ------
+        name : str
+        values : ndarray
+        """
         for prefix, module in self.named_modules():
             for name, array in module._buffers.items():
                 yield f"{prefix}.{name}" if prefix else name, array
 
     def buffers(self) -> Iterator[NDArray]:
-        """Arrays that are state but not trained."""
+        """Arrays that are state but not trained.
+
+        Returns
+        -------
+        iterator of ndarray
+        """
         return (array for _, array in self.named_buffers())
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Sets an attribute by name, for names that are no identifiers such as "0"."""
+        """Sets an attribute by name, for names that are no identifiers such as "0".
+
+        Parameters
+        ----------
+        name : str
+        module : Module or None
+        """
         setattr(self, name, module)
 
     @property
@@ -185,8 +252,8 @@ class Module:
     def zero_grad(self) -> None:
         """Fills the gradients with zeros.
 
-        There is no need to before a step: `TrainingStep.backward` and `fastnn.vjp` write gradients
-        anew and never add to them.
+        There is no need to before a step: `fastnn.TrainingStep.backward` and `fastnn.vjp` write
+        gradients anew and never add to them.
         """
         for parameter in self.parameters():
             if parameter.gradient is not None:
@@ -195,19 +262,42 @@ class Module:
     # -- modes ----------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Sets training mode here and in all modules inside; returns the module."""
+        """Sets training mode here and in all modules inside.
+
+        Parameters
+        ----------
+        mode : bool, default=True
+            False sets inference mode, as `eval` does.
+
+        Returns
+        -------
+        Module
+            This one.
+        """
         for module in self.modules():
             if module.training != mode:
                 module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Sets inference mode: no dropout, running averages in batch normalization."""
+        """Sets inference mode: no dropout, running averages in batch normalization.
+
+        Returns
+        -------
+        Module
+            This one.
+        """
         return self.train(False)
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[Self]:
-        """Inference mode for a ``with`` block; afterwards each module is as it was."""
+        """Inference mode for a ``with`` block; afterwards each module is as it was.
+
+        Yields
+        ------
+        Module
+            This one.
+        """
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -218,13 +308,32 @@ class Module:
                     module.training = mode
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Sets whether the parameters inside are trained; returns the module."""
+        """Sets whether the parameters inside are trained.
+
+        Parameters
+        ----------
+        requires_grad : bool, default=True
+
+        Returns
+        -------
+        Module
+            This one.
+        """
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
 
     def astype(self, dtype: DTypeLike) -> Self:
-        """Converts parameters and buffers to float32 or float64 in place; returns the module.
+        """Converts parameters and buffers to float32 or float64 in place.
+
+        Parameters
+        ----------
+        dtype : float32 or float64
+
+        Returns
+        -------
+        Module
+            This one.
 
         Raises
         ------
@@ -241,7 +350,18 @@ class Module:
         return self
 
     def apply(self, function: Callable[[Module], Any]) -> Self:
-        """Calls a function on every module inside and then on this one."""
+        """Calls a function on every module inside and then on this one.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a module.
+
+        Returns
+        -------
+        Module
+            This one.
+        """
         for child in self.children():
             child.apply(function)
         function(self)
@@ -250,7 +370,12 @@ class Module:
     # -- state ----------------------------------------------------------------------------------
 
     def state_dict(self) -> OrderedDict[str, NDArray]:
-        """Copies of all parameters and buffers, under PyTorch's keys and in its shapes."""
+        """Copies of all parameters and buffers, under PyTorch's keys and in its shapes.
+
+        Returns
+        -------
+        dict of str to ndarray
+        """
         return OrderedDict((key, np.array(array, order="C")) for key, array in self._state())
 
     def _state(self, prefix: str = "") -> Iterator[tuple[str, NDArray]]:
@@ -313,6 +438,11 @@ class Module:
             Shape of one example, without the batch.
         batch_size : int, default=1
             Batch for which the memory is told.
+
+        Returns
+        -------
+        Summary
+            Prints as a table.
         """
         from fastnn.nn.summary import summarize
 
@@ -338,7 +468,12 @@ class Module:
     # -- looks ----------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """What stands between the parentheses of a layer's repr."""
+        """What stands between the parentheses of a layer's repr.
+
+        Returns
+        -------
+        str
+        """
         return ""
 
     def __repr__(self) -> str:

@@ -90,7 +90,16 @@ class BatchNorm1d(Module):
 class BatchNorm2d(BatchNorm1d):
     """`BatchNorm1d` for images: by channel, over the batch and all pixels.
 
-    Parameters and attributes are those of `BatchNorm1d`.
+    Attributes are those of `BatchNorm1d`.
+
+    Parameters
+    ----------
+    num_features : int
+        Channels.
+    eps : float, default=1e-5
+    momentum : float or None, default=0.1
+    affine, track_running_stats : bool, default=True
+        All as in `BatchNorm1d`.
 
     Raises
     ------

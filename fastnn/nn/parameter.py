@@ -75,6 +75,7 @@ class Parameter:
 
     @property
     def requires_grad(self) -> bool:
+        """Whether gradients are computed and an optimizer changes it."""
         return self._requires_grad
 
     @requires_grad.setter
@@ -103,6 +104,7 @@ class Parameter:
 
     @property
     def data(self) -> NDArray:
+        """The values in PyTorch's shape, a view: write to it in place."""
         note_value_change()  # by whoever asked for it
         return self.seen(self.storage)
 
@@ -115,6 +117,7 @@ class Parameter:
 
     @property
     def grad(self) -> NDArray | None:
+        """The gradient of the last backward pass, a view; None before the first."""
         return None if self.gradient is None else self.seen(self.gradient)
 
     def move(self, storage: NDArray, gradient: NDArray | None) -> None:
@@ -135,7 +138,12 @@ class Parameter:
         return 1 + sum(parameter.storage.base is owner for parameter in self.buffer.parameters)
 
     def astype(self, dtype: DTypeLike) -> None:
-        """Changes the precision in place."""
+        """Changes the precision in place.
+
+        Parameters
+        ----------
+        dtype : float32 or float64
+        """
         dtype = as_dtype(dtype)
         if dtype != self.dtype:
             self.buffer = None

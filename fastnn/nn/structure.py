@@ -51,7 +51,17 @@ class Sequential(Module):
         return sum(1 for _ in self.children())
 
     def append(self, module: Module) -> Sequential:
-        """Adds a module at the end; returns the network."""
+        """Adds a module at the end.
+
+        Parameters
+        ----------
+        module : Module
+
+        Returns
+        -------
+        Sequential
+            The network itself.
+        """
         if not isinstance(module, Module):
             raise TypeError(f"Sequential: got {type(module).__name__}, expected a Module")
         setattr(self, str(len(self)), module)
@@ -64,6 +74,10 @@ class Sequential(Module):
 
 class ModuleList(Module):
     """A list of modules that ``forward`` of the module around it goes through.
+
+    Parameters
+    ----------
+    modules : iterable of Module, optional
 
     Examples
     --------
@@ -79,7 +93,17 @@ class ModuleList(Module):
             self.append(module)
 
     def append(self, module: Module) -> ModuleList:
-        """Adds a module at the end; returns the list."""
+        """Adds a module at the end.
+
+        Parameters
+        ----------
+        module : Module
+
+        Returns
+        -------
+        ModuleList
+            The list itself.
+        """
         if not isinstance(module, Module):
             raise TypeError(f"ModuleList: got {type(module).__name__}, expected a Module")
         setattr(self, str(len(self)), module)
@@ -126,7 +150,13 @@ class Flatten(Module):
 
 
 class Identity(Module):
-    """The input itself; takes any arguments, as PyTorch's."""
+    """The input itself.
+
+    Parameters
+    ----------
+    *args, **options
+        Without effect, for PyTorch's sake.
+    """
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__()

@@ -14,7 +14,7 @@ def clip_grad_norm_(parameters: Iterable[Parameter] | Parameter, max_norm: float
     """Scales gradients in place so that their joint norm is at most `max_norm`.
 
     For the loop that calls ``step.forward``, ``step.backward`` and ``step.update`` apart; a
-    `TrainingStep` with ``max_grad_norm`` does it in compiled code.
+    `fastnn.TrainingStep` with ``max_grad_norm`` does it in compiled code.
 
     Parameters
     ----------

@@ -45,6 +45,11 @@ class Optimizer:
         self.steps_taken = aligned_zeros(1, np.int64)
         self.awaited_state: Mapping[str, Any] | None = None
         self.param_groups: list[dict[str, Any]] = []
+        if isinstance(params, (int, float)):
+            raise TypeError(
+                f"{type(self).__name__}: got params={params}, expected parameters or groups of "
+                f"them; a learning rate is given by name: lr={params}"
+            )
         groups: list[Any] = [] if params is None else list(params)
         self.takes_all = params is None
         if params is None:
@@ -58,7 +63,13 @@ class Optimizer:
             self.add_param_group({"params": groups})
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Adds parameters with options of their own."""
+        """Adds parameters with options of their own.
+
+        Parameters
+        ----------
+        group : dict
+            ``{"params": [...], "lr": ..., ...}``; options that are missing are the defaults.
+        """
         members = group["params"]
         members = [members] if isinstance(members, Parameter) else list(members)
         for member in members:
@@ -212,7 +223,12 @@ class Optimizer:
         raise TypeError(f"{type(self).__name__} has no update")
 
     def regularization_loss(self) -> float:
-        """One half of weight decay times the squared weights, over all groups."""
+        """One half of weight decay times the squared weights, over all groups.
+
+        Returns
+        -------
+        float
+        """
         total = 0.0
         for group in self.param_groups:
             decay = group.get("weight_decay", 0.0)

@@ -88,11 +88,25 @@ class Profile:
         return sums
 
     def share_of_peak(self, row: OperatorTime) -> float:
-        """A row's rate by the machine's."""
+        """A row's rate by the machine's.
+
+        Parameters
+        ----------
+        row : OperatorTime
+
+        Returns
+        -------
+        float
+        """
         return row.gflops / self.peak_gflops
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as numbers, strings, lists and dicts."""
+        """Everything as numbers, strings, lists and dicts.
+
+        Returns
+        -------
+        dict
+        """
 
         def described(row: OperatorTime) -> dict[str, Any]:
             return dataclasses.asdict(row) | {
@@ -196,7 +210,7 @@ def profile(
     Returns
     -------
     Profile
-        With `rows`, `totals`, `to_dict()` and `plot()`; prints as a table.
+        With `rows`, `totals`, ``to_dict()`` and ``plot()``; prints as a table.
 
     Raises
     ------

@@ -63,10 +63,15 @@ def coarse_to_fine(
 
     Parameters
     ----------
+    build, space, X, y
+        As in `random_search`.
     stages : sequence of (n_trials, epochs)
-        Short runs of many trials first, long ones of a few last.
-    build, space, X, y and all others
-        As in `random_search`. Trials are numbered through all stages.
+        Short runs of many trials first, long ones of a few last. Trials are numbered through all
+        of them.
+    cv, validation, groups, preprocessing, metric, maximize, batch_size, seed
+        As in `random_search`.
+    early_stopping, executor, workers, journal, progress
+        As in `random_search`.
 
     Returns
     -------

@@ -83,9 +83,13 @@ def cross_validate(
 
     Parameters
     ----------
+    build : callable
+        As in `random_search`.
     params : dict
         What `build` gets.
-    build, X, y and all others
+    X, y, epochs, cv, groups, preprocessing, metric, maximize, batch_size, seed
+        As in `random_search`.
+    early_stopping, executor, workers, progress
         As in `random_search`.
 
     Returns

@@ -48,7 +48,17 @@ class SuccessiveHalving:
         whole("min_epochs", self.min_epochs, 1, where="SuccessiveHalving: ")
 
     def rungs(self, n_trials: int, epochs: int) -> list[tuple[int, int]]:
-        """(trials, epochs) of each rung."""
+        """How many trials of how many epochs each rung has.
+
+        Parameters
+        ----------
+        n_trials, epochs : int
+            Trials of the first rung, epochs of the last.
+
+        Returns
+        -------
+        list of (int, int)
+        """
         last = 0
         while epochs >= self.min_epochs * self.factor ** (last + 1) and n_trials >= self.factor ** (
             last + 1

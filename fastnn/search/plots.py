@@ -152,7 +152,9 @@ def plot_marginals(result: SearchResult, axes: Any) -> NDArray:
             )
         if len(diverged):
             lost = axis.places([trial.params[name] for trial in diverged])
-            # Along the worse edge of the picture, whatever the scores are.
+            # Along the worse edge of the picture, whatever the scores are; that the picture has to
+            # reach as far, matplotlib does not see.
+            ax.update_datalim(np.column_stack([lost, np.zeros(len(lost))]), updatey=False)
             ax.scatter(
                 lost,
                 np.full(len(lost), 0.02 if result.maximize else 0.98),
@@ -211,12 +213,19 @@ def plot_random_versus_grid(
     scores = np.array(reached + [worst] * len(diverged))
     middles, medians, _ = along(across, values, scores, result.maximize)
     scaled = np.log(middles) if across.is_log else middles
+    # Beyond the outermost bins the curve goes on level, as far as there are points to be drawn.
+    drawn = sorted({point[0] for point in [*grid, *random]}, key=lambda v: across.scaled([v])[0])
+    ends = across.places([drawn[0], drawn[-1]])
+    curve = (
+        [min(ends[0], middles[0]), *middles, max(ends[1], middles[-1])],
+        [medians[0], *medians, medians[-1]],
+    )
     for column, (title, points) in enumerate((("grid", grid), ("random", random))):
         above, below = axes[:, column]
         tried = list(dict.fromkeys(point[0] for point in points))
         places = across.places(tried)
         heights = np.interp(across.scaled(tried), scaled, medians)
-        above.plot(middles, medians, color="tab:blue")
+        above.plot(*curve, color="tab:blue")
         above.scatter(places, heights, color="tab:red", s=18, zorder=3)
         above.set_title(f"{title}: {len(points)} trials, {len(tried)} values of {across.name}")
         above.grid(alpha=0.3)

@@ -60,7 +60,11 @@ class SearchResult:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain dicts and lists: the same for every executor, worker count and run.
 
-        How long trials took is not in it; see `Trial.seconds`.
+        How long trials took is not in it; see the ``seconds`` of a `Trial`.
+
+        Returns
+        -------
+        dict
         """
         return {
             "kind": self.kind,
@@ -76,6 +80,10 @@ class SearchResult:
 
     def to_dataframe(self) -> Any:
         """A pandas DataFrame, a row a trial.
+
+        Returns
+        -------
+        DataFrame
 
         Raises
         ------
@@ -150,6 +158,12 @@ class SearchResult:
     def plot_scatter(self, x: str | None = None, y: str | None = None, ax: Any = None) -> Any:
         """Draws the scores over two hyperparameters; diverged trials are crosses.
 
+        Parameters
+        ----------
+        x, y : str, optional
+            Hyperparameters; by default as in `plot`.
+        ax : matplotlib Axes, optional
+
         Returns
         -------
         Axes
@@ -163,6 +177,11 @@ class SearchResult:
 
         A title tells how much a hyperparameter explains: the share of the variance of the scores'
         ranks that lies between bins of its values, 1 - (1 - R^2) (n - 1) / (n - bins).
+
+        Parameters
+        ----------
+        axes : sequence of matplotlib Axes, optional
+            One for each hyperparameter that varies.
 
         Returns
         -------
@@ -180,6 +199,13 @@ class SearchResult:
         Left a grid of as many trials, right random ones, each over the hyperparameter that matters
         most (by default) and another. Above each the score as it follows from the important one:
         the grid tries it at a few values only, random trials each at a value of their own.
+
+        Parameters
+        ----------
+        x, y : str, optional
+            Hyperparameters: the important one, and another.
+        axes : array of matplotlib Axes, optional
+            Two rows by two columns.
 
         Returns
         -------

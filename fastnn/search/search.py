@@ -204,12 +204,18 @@ def grid_search(
 
     Parameters
     ----------
+    build : callable
+        As in `random_search`.
     space : mapping of name to dimension
         Of a list every value is tried. Ranges and distributions get as many evenly spaced values
         (in log space where they are in log space) as `n_trials` allows, the same number each.
+    X, y : arrays, or tuples or dicts of arrays
+        As in `random_search`.
     n_trials : int, optional
         Combinations at most; can be left out if all dimensions are lists.
-    build, X, y and all others
+    epochs, cv, validation, groups, preprocessing, metric, maximize, batch_size
+        As in `random_search`.
+    seed, early_stopping, executor, workers, journal, progress
         As in `random_search`.
 
     Returns

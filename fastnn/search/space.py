@@ -211,6 +211,11 @@ class Distribution(Dimension):
 class Space(Mapping[str, Dimension]):
     """The dimensions of a search by name.
 
+    Parameters
+    ----------
+    dimensions : mapping of name to distribution, list or range
+        See `random_search`.
+
     Attributes
     ----------
     notes : list of str
@@ -258,7 +263,12 @@ class Space(Mapping[str, Dimension]):
         return "\n".join(f"{name}: {dimension}" for name, dimension in self.items())
 
     def describe(self) -> dict[str, str]:
-        """Each dimension exactly, as a journal holds it."""
+        """Each dimension exactly, as a journal holds it.
+
+        Returns
+        -------
+        dict of str to str
+        """
         return {
             name: f"{described(dimension.source)} {dimension.low} {dimension.high}"
             if isinstance(dimension, Distribution)
@@ -267,7 +277,16 @@ class Space(Mapping[str, Dimension]):
         }
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
-        """A value for each hyperparameter, in the order of the space."""
+        """A value for each hyperparameter, in the order of the space.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        dict
+        """
         return {name: dimension.draw(rng) for name, dimension in self.items()}
 
 

@@ -50,7 +50,21 @@ class KFold:
     def split(
         self, X: Sized, y: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> Iterator[Split]:
-        """Yields (rows to train on, rows held out), each in rising order.
+        """The rows of each training.
+
+        Parameters
+        ----------
+        X : array_like
+            Only its length counts.
+        y : array_like, optional
+            Labels, where classes are to have the same share.
+        groups : array_like, optional
+            Which rows belong together.
+
+        Yields
+        ------
+        train, held : ndarray of int
+            Rows to train on and rows held out, each in rising order.
 
         Raises
         ------
@@ -73,7 +87,10 @@ class KFold:
 class StratifiedKFold(KFold):
     """Parts in which each class has the same share, to within one example.
 
-    Parameters are those of `KFold`.
+    Parameters
+    ----------
+    n_splits : int, default=5
+    seed : int, default=0
 
     Examples
     --------
@@ -104,8 +121,13 @@ class StratifiedKFold(KFold):
 class GroupKFold(KFold):
     """Parts that no group is torn between: all rows of a group are held out together.
 
-    Groups go, largest first, each to the part with the fewest rows so far. Parameters are those of
-    `KFold`; the seed decides between groups of equal size.
+    Groups go, largest first, each to the part with the fewest rows so far.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+    seed : int, default=0
+        Decides between groups of equal size.
 
     Examples
     --------

@@ -66,8 +66,14 @@ class Trial:
 
     Attributes
     ----------
-    number, params, epochs, stage
-        As in `Task`.
+    number : int
+        Counted from 0 through all stages.
+    params : dict
+        Its hyperparameters.
+    epochs : int
+        How long it trained at most.
+    stage : int
+        Of `coarse_to_fine`, or the rung of successive halving.
     status : str
         ``"finished"`` or ``"diverged"``.
     score : float or None
@@ -93,7 +99,12 @@ class Trial:
         return self.folds[-1].stopped if self.folds else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the seconds, which no two runs share."""
+        """Everything but the seconds, which no two runs share.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "number": self.number,
             "params": dict(self.params),

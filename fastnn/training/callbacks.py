@@ -27,23 +27,59 @@ class Callback:
     every_step = False
 
     def next_step(self, done: int) -> int | None:
-        """After which step of the fit `on_step_end` is wanted next, when `done` have been taken.
+        """After which step of the fit `on_step_end` is wanted next.
 
-        None means never.
+        Parameters
+        ----------
+        done : int
+            Steps that have been taken.
+
+        Returns
+        -------
+        int or None
+            None means never.
         """
         return done + 1 if self.every_step else None
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        """Before the first epoch."""
+        """Before the first epoch.
+
+        Parameters
+        ----------
+        trainer : Trainer
+        """
 
     def on_step_end(self, trainer: Trainer, epoch: int, batch: int, loss: float) -> None:
-        """After the updates that `next_step` asked for; `loss` is the mean since the last call."""
+        """After the updates that `next_step` asked for.
+
+        Parameters
+        ----------
+        trainer : Trainer
+        epoch, batch : int
+            Counted from 0.
+        loss : float
+            The mean since the last call.
+        """
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, row: Mapping[str, float]) -> None:
-        """After each epoch, with what was measured: "loss", "accuracy", "val_loss", ..."""
+        """After each epoch.
+
+        Parameters
+        ----------
+        trainer : Trainer
+        epoch : int
+            Counted from 0.
+        row : dict
+            What was measured: "loss", "accuracy", "val_loss", ...
+        """
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        """After the last epoch, however it ended."""
+        """After the last epoch, however it ended.
+
+        Parameters
+        ----------
+        trainer : Trainer
+        """
 
 
 class EarlyStopping(Callback):

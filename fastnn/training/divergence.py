@@ -22,13 +22,20 @@ if TYPE_CHECKING:
 class TrainingDiverged(RuntimeError):
     """The loss became NaN or infinite.
 
-    Attributes
+    Parameters
     ----------
-    epoch, batch : int
-        Where, counted from 0; `epoch` is None outside of `Trainer.fit`.
+    batch : int
+        Where, counted from 0.
     learning_rate : float
     layer : str
         The first layer with a value that is not finite, or "" if it was the loss alone.
+    epoch : int, optional
+        Where, counted from 0; None outside of `Trainer.fit`.
+
+    Attributes
+    ----------
+    batch, learning_rate, layer, epoch
+        As above.
     history : History or None
         What `Trainer.fit` had recorded until then.
     """

@@ -27,7 +27,12 @@ class History(Mapping[str, list[float]]):
         return range(max((len(column) for column in self._columns.values()), default=0))
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Adds an epoch."""
+        """Adds an epoch.
+
+        Parameters
+        ----------
+        row : mapping of str to float
+        """
         for name, value in row.items():
             self._columns.setdefault(name, []).append(value)
 

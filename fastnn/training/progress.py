@@ -56,7 +56,9 @@ class Progress:
     def end_epoch(self, row: dict[str, float]) -> None:
         """Closes the line with the epoch's figures."""
         if self.bar is not None:
-            self.bar.set_postfix_str(told(row))
+            # Without the bar all figures have room on 80 columns.
+            self.bar.bar_format = "{desc}, {rate_fmt}"
+            self.bar.set_description_str(f"{self.bar.desc} {told(row)}", refresh=False)
             self.close()
 
     def close(self) -> None:

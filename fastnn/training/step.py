@@ -331,7 +331,24 @@ class TrainingStep:
         batch_size: int = 64,
         callback: Callable[..., None] | None = None,
     ) -> tuple:
-        """Forward over all examples: (batches, examples, loss sum, correct, counted, finite)."""
+        """Forward over all examples, without an update.
+
+        Parameters
+        ----------
+        X, y : all examples
+        batch_size : int, default=64
+        callback : callable, optional
+            As in `epoch`.
+
+        Returns
+        -------
+        batches, examples : int
+        loss_sum : float
+            Sum of loss * examples.
+        correct, counted : float
+            Rows, for a loss with labels.
+        finite : bool
+        """
         arrays = self._prepare_epoch(X, y, None, whole("batch_size", batch_size, 1))
         self._phase = "measured"
         return run_epoch(self._lowered.program, arrays, None, batch_size, False, callback)
@@ -348,10 +365,19 @@ class TrainingStep:
     ) -> Callable[[NDArray | None], tuple]:
         """Epochs over the same data as a function of the rows, for loops that run very many.
 
-        It trains if there is an optimizer and else measures, and returns what `measure` does. What
-        an epoch depends on (shapes, the model's mode and structure, the optimizer's options) is
-        looked at here, once; the model must not be changed while the function is in use. Nothing is
-        restored where a loss is not finite.
+        It trains if there is an optimizer and else measures. What an epoch depends on (shapes, the
+        model's mode and structure, the optimizer's options) is looked at here, once; the model must
+        not be changed while the function is in use. Nothing is restored where a loss is not finite.
+
+        Parameters
+        ----------
+        X, y : all examples
+        batch_size : int, default=64
+
+        Returns
+        -------
+        callable
+            Takes an array of rows, or None for all, and returns what `measure` does.
         """
         batch_size = whole("batch_size", batch_size, 1)
         arrays = self._prepare_epoch(X, y, None, batch_size)

@@ -286,6 +286,11 @@ class Trainer:
         most : int, optional
             How many examples are enough.
 
+        Returns
+        -------
+        inputs, targets
+            As they were given to `fit`.
+
         Raises
         ------
         RuntimeError
@@ -302,6 +307,12 @@ class Trainer:
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, batch_size: int = 256) -> dict[str, float]:
         """Loss, and accuracy where the loss has labels, in inference mode.
+
+        Parameters
+        ----------
+        X, y : array_like
+            Examples along axis 0.
+        batch_size : int, default=256
 
         Returns
         -------
@@ -321,6 +332,12 @@ class Trainer:
     def predict_scores(self, X: ArrayLike, batch_size: int = 1024) -> Any:
         """The model's output for each example, in inference mode and by batches.
 
+        Parameters
+        ----------
+        X : array_like
+            Examples along axis 0.
+        batch_size : int, default=1024
+
         Returns
         -------
         ndarray, or a structure of them as `forward` returns it
@@ -338,9 +355,19 @@ class Trainer:
         return rebuild_structure(parts[0], [np.concatenate(leaf) for leaf in leaves])
 
     def predict_proba(self, X: ArrayLike, batch_size: int = 1024) -> NDArray:
-        """Probabilities (examples, classes): the softmax of the scores.
+        """The probability of each class.
 
-        With `BCEWithLogitsLoss` each column has its own: the sigmoid.
+        Parameters
+        ----------
+        X : array_like
+            Examples along axis 0.
+        batch_size : int, default=1024
+
+        Returns
+        -------
+        ndarray (examples, classes)
+            The softmax of the scores; with `fastnn.nn.BCEWithLogitsLoss` the sigmoid, column by
+            column.
 
         Raises
         ------
@@ -358,12 +385,18 @@ class Trainer:
     def predict(self, X: ArrayLike, batch_size: int = 1024) -> Any:
         """What the model says of each example.
 
+        Parameters
+        ----------
+        X : array_like
+            Examples along axis 0.
+        batch_size : int, default=1024
+
         Returns
         -------
         ndarray
-            With labels (`CrossEntropyLoss`, `MultiMarginLoss`) the class with the largest score;
-            with `BCEWithLogitsLoss` 0 or 1 by column, 1 for a probability above one half; with any
-            other loss the output itself.
+            With labels (`fastnn.nn.CrossEntropyLoss`, `fastnn.nn.MultiMarginLoss`) the class with
+            the largest score; with `fastnn.nn.BCEWithLogitsLoss` 0 or 1 by column, 1 for a
+            probability above one half; with any other loss the output itself.
         """
         scores = self.predict_scores(X, batch_size)
         if isinstance(self.loss, (CrossEntropyLoss, MultiMarginLoss)):

@@ -28,7 +28,7 @@ def test_a_trained_network_passes():
     assert check.passed
     assert [row["name"] for row in check.data["layers"]] == ["1", "5"]
     assert all(row["shift"] < 0.5 and row["ratio"] < 1.5 for row in check.data["layers"])
-    assert check.plot().get_ylabel() == "running"
+    assert check.plot().get_ylabel() == "of the running averages"
 
 
 def test_statistics_against_numpy():

@@ -140,3 +140,10 @@ def test_cifar10_as_in_the_course():
     for lr, verdict in ((1e-6, "barely changing"), (1e6, "explodes")):
         check = diagnostics.learning_rate_range(model, LOSS, X, y, optim.SGD(lr=lr))
         assert not check and verdict in check.advice and verdict in check.measured
+
+
+def test_long_advice_is_wrapped_when_it_is_printed():
+    check = diagnostics.Check("a check", False, 1.0, "words " * 40, "advice " * 40 + "\nmore", {})
+    lines = str(check).splitlines()
+    assert max(map(len, lines)) <= 96
+    assert sum("expected" in line for line in lines) == 1 and lines[-1].strip() == "more"

@@ -120,6 +120,25 @@ def test_plot():
     axes = monitor.plot()
     assert len(axes) == 4 and axes[1].get_yscale() == "log"
     assert monitor.plot(axes)[0] is axes[0]
+    axes[0].figure.canvas.draw()
+    for axis in axes[1:3]:
+        low, high = axis.get_ylim()
+        labels = [
+            label.get_text()
+            for place, label in zip(axis.get_yticks(), axis.get_yticklabels(), strict=True)
+            if low <= place <= high
+        ]
+        assert any(labels), "a log scale of less than a decade has labels too"
+
+
+def test_plot_where_no_gradient_is_left():
+    monitor = diagnostics.Monitor(every=10, warn=False)
+    network = seeded(relu_network)
+    for layer in (network[0], network[2]):
+        nn.init.constant_(layer.bias, -1000.0)
+    fit(network, [monitor], epochs=1)
+    assert set(monitor.gradients["0"]) == {0.0}
+    assert monitor.plot()[2].get_yscale() == "linear"
 
 
 def test_looks_cost_little():

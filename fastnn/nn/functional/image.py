@@ -138,7 +138,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
 
     Returns
     -------
-    (batch, channels, *output_size)
+    (batch, channels, out_height, out_width)
     """
     size = size_or_kept(output_size)
     if None in size:
@@ -149,7 +149,18 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
 
 @computes_on_arrays("input")
 def interpolate(input: Any, scale_factor: Any, mode: str = "nearest") -> Any:
-    """Every pixel repeated `scale_factor` times, a whole number or (height, width)."""
+    """Larger images: every pixel repeated.
+
+    Parameters
+    ----------
+    input : (batch, channels, height, width)
+    scale_factor : int, or (height, width)
+    mode : {"nearest"}
+
+    Returns
+    -------
+    (batch, channels, out_height, out_width)
+    """
     if mode != "nearest":
         raise ValueError(f"got mode={mode!r}, expected 'nearest'")
     return input.graph.record("upsample", [input], factor=pair("scale_factor", scale_factor, 1))[0]
@@ -157,7 +168,17 @@ def interpolate(input: Any, scale_factor: Any, mode: str = "nearest") -> Any:
 
 @computes_on_arrays("input")
 def pad(input: Any, pad: Any) -> Any:
-    """Images inside a frame of zeros, ``pad = (left, right, top, bottom)``."""
+    """Images inside a frame of zeros.
+
+    Parameters
+    ----------
+    input : (batch, channels, height, width)
+    pad : int, or (left, right, top, bottom)
+
+    Returns
+    -------
+    (batch, channels, out_height, out_width)
+    """
     return input.graph.record("pad", [input], frame=frame_of(pad))[0]
 
 
@@ -189,6 +210,12 @@ def local_response_norm(
     input : (batch, channels, height, width), or (batch, channels)
     size : int
         Channels of a window; beyond the first and the last there are zeros.
+    alpha, beta, k : float
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
     """
     check_response_size(size)
     return input.graph.record(
@@ -198,7 +225,20 @@ def local_response_norm(
 
 @computes_on_arrays("input")
 def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
-    """In training, whole channels zero with probability `p`, else ``x / (1 - p)``."""
+    """In training, whole channels zero with probability `p`, else ``x / (1 - p)``.
+
+    Parameters
+    ----------
+    input : (batch, channels, height, width)
+    p : float, default=0.5
+        From 0 to 1.
+    training : bool, default=True
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
+    """
     if not training or p == 0:
         return input
     return input.graph.record("dropout_channels", [input], p=float(p), salt=new_salt(input.graph))[

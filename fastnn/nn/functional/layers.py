@@ -44,7 +44,17 @@ def activation(input: Value, kind: str, slope: float = 0.0) -> Value:
 
 @computes_on_arrays("input")
 def relu(input: Any) -> Any:
-    """``max(x, 0)``; NaN stays NaN."""
+    """``max(x, 0)``; NaN stays NaN.
+
+    Parameters
+    ----------
+    input : array_like
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
+    """
     return activation(input, "relu")
 
 
@@ -52,9 +62,18 @@ def relu(input: Any) -> Any:
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     """``x`` where positive, else ``negative_slope * x``.
 
-    The gradient is found from the output, which tells on which side of zero x was only for a
-    slope above zero; another slope takes the kernel of PReLU.
+    Parameters
+    ----------
+    input : array_like
+    negative_slope : float, default=0.01
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
     """
+    # The kernel finds the gradient from the output, which tells on which side of zero x was only
+    # for a slope above zero; another slope takes the kernel of PReLU.
     if negative_slope > 0:
         return activation(input, "leaky_relu", negative_slope)
     slope = constant(input.graph, [negative_slope])
@@ -63,19 +82,50 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
 
 @computes_on_arrays("input")
 def sigmoid(input: Any) -> Any:
-    """``1 / (1 + exp(-x))``"""
+    """``1 / (1 + exp(-x))``
+
+    Parameters
+    ----------
+    input : array_like
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
+    """
     return activation(input, "sigmoid")
 
 
 @computes_on_arrays("input")
 def tanh(input: Any) -> Any:
-    """``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``"""
+    """``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``
+
+    Parameters
+    ----------
+    input : array_like
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
+    """
     return activation(input, "tanh")
 
 
 @computes_on_arrays("input")
 def elu(input: Any, alpha: Any = 1.0) -> Any:
-    """``x`` where positive, else ``alpha * (exp(x) - 1)``; `alpha` a number or a parameter (1,)."""
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``.
+
+    Parameters
+    ----------
+    input : array_like
+    alpha : float, or Parameter (1,)
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
+    """
     if isinstance(alpha, Parameter):
         return input.graph.record("elu", [input, in_graph(input.graph, alpha)])[0]
     if alpha > 0:
@@ -100,14 +150,36 @@ def like(output: Value, input: Value) -> Value:
 
 @computes_on_arrays("input")
 def prelu(input: Any, weight: Any) -> Any:
-    """``x`` where positive, else ``weight * x``; `weight` (1,) or one for each channel."""
+    """``x`` where positive, else ``weight * x``.
+
+    Parameters
+    ----------
+    input : (batch, channels, ...)
+    weight : (1,) or (channels,)
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
+    """
     inputs = [as_image(input), weight_in_graph(input.graph, weight, (0,))]
     return like(input.graph.record("prelu", inputs)[0], input)
 
 
 @computes_on_arrays("input")
 def maxout(input: Any, pieces: int) -> Any:
-    """The largest of `pieces` consecutive blocks of features: (batch, pieces * n) to (batch, n)."""
+    """The largest of some pieces, element by element.
+
+    Parameters
+    ----------
+    input : (batch, pieces * n)
+        The pieces lie one after the other.
+    pieces : int
+
+    Returns
+    -------
+    (batch, n)
+    """
     return input.graph.record("maxout", [input], pieces=int(pieces))[0]
 
 
@@ -121,21 +193,56 @@ def require_last(name: str, input: Value, dim: int) -> None:
 
 @computes_on_arrays("input")
 def softmax(input: Any, dim: int = -1) -> Any:
-    """``exp(x) / sum(exp(x))`` over the last axis."""
+    """``exp(x) / sum(exp(x))`` over the last axis.
+
+    Parameters
+    ----------
+    input : array_like
+    dim : int, default=-1
+        Must be the last axis.
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
+    """
     require_last("softmax", input, dim)
     return input.graph.record("softmax", [input], log=False)[0]
 
 
 @computes_on_arrays("input")
 def log_softmax(input: Any, dim: int = -1) -> Any:
-    """``x - log(sum(exp(x)))`` over the last axis."""
+    """``x - log(sum(exp(x)))`` over the last axis.
+
+    Parameters
+    ----------
+    input : array_like
+    dim : int, default=-1
+        Must be the last axis.
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
+    """
     require_last("log_softmax", input, dim)
     return input.graph.record("softmax", [input], log=True)[0]
 
 
 @computes_on_arrays("input")
 def flatten(input: Any, start_dim: int = 1, end_dim: int = -1) -> Any:
-    """Joins the axes from `start_dim` to `end_dim`, in PyTorch's order; the batch is axis 0."""
+    """Joins neighbouring axes, in PyTorch's order.
+
+    Parameters
+    ----------
+    input : array_like
+    start_dim, end_dim : int
+        The first and the last that are joined; the batch, axis 0, stays by itself.
+
+    Returns
+    -------
+    ndarray
+    """
     given = seen_shape(input)
     axes = len(given) + 1
     start, end = (dim + axes if dim < 0 else dim for dim in (start_dim, end_dim))
@@ -153,14 +260,37 @@ def flatten(input: Any, start_dim: int = 1, end_dim: int = -1) -> Any:
 
 @computes_on_arrays("inputs")
 def concatenate(inputs: Sequence[Any]) -> Any:
-    """The inputs beside each other along the last axis."""
+    """The inputs beside each other along the last axis; images by channels.
+
+    Parameters
+    ----------
+    inputs : sequence of array_like
+        Alike in all other axes.
+
+    Returns
+    -------
+    ndarray
+    """
     values = list(inputs)
     return values[0].graph.record("concatenate", values)[0]
 
 
 @computes_on_arrays("input")
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
-    """In training, zero with probability `p`, else ``x / (1 - p)``; the input itself otherwise."""
+    """In training, zero with probability `p`, else ``x / (1 - p)``; the input itself otherwise.
+
+    Parameters
+    ----------
+    input : array_like
+    p : float, default=0.5
+        From 0 to 1.
+    training : bool, default=True
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
+    """
     if not training or p == 0:
         return input
     return input.graph.record("dropout", [input], p=float(p), salt=new_salt(input.graph))[0]
@@ -181,7 +311,25 @@ def batch_norm(
     """``(x - mean) / sqrt(var + eps) * weight + bias`` by channel (axis 1).
 
     In training, and where there are no running averages, mean and variance are the batch's, and
-    the running averages move by `momentum` towards them (cumulatively if it is None).
+    the running averages move by `momentum` towards them.
+
+    Parameters
+    ----------
+    input : (batch, channels, ...)
+    running_mean, running_var : (channels,), optional
+        Used in inference; written to in training.
+    weight, bias : (channels,), optional
+    training : bool, default=False
+    momentum : float or None, default=0.1
+        How far the running averages move; None for the mean of all batches.
+    eps : float, default=1e-5
+    batches_tracked : int64 array of one number, optional
+        Counts the batches; needed where `momentum` is None.
+
+    Returns
+    -------
+    ndarray
+        Of the input's shape.
     """
     graph = input.graph
     use_batch = training or running_mean is None

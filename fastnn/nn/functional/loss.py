@@ -33,6 +33,18 @@ def cross_entropy(
         Logits.
     target : (batch,)
         Integer labels.
+    weight : (classes,), optional
+        How much each class counts; "mean" divides by the sum of what counted.
+    ignore_index : int, default=-100
+        Rows with this label don't count.
+    reduction : {"mean", "sum", "none"}, default="mean"
+    label_smoothing : float, default=0
+        The share of the target that is spread over all classes.
+
+    Returns
+    -------
+    number, or (batch,)
+        By `reduction`.
     """
     graph = input.graph
     outputs = graph.record(
@@ -62,7 +74,25 @@ def multi_margin_loss(
     weight: Any = None,
     reduction: str = "mean",
 ) -> Any:
-    """``sum over j != target of max(0, margin - x[target] + x[j])**p / classes``."""
+    """``sum over j != target of max(0, margin - x[target] + x[j])**p / classes``.
+
+    Parameters
+    ----------
+    input : (batch, classes)
+        Scores.
+    target : (batch,)
+        Integer labels.
+    p : {1, 2}, default=1
+    margin : float, default=1
+    weight : (classes,), optional
+        A factor by the target's class.
+    reduction : {"mean", "sum", "none"}, default="mean"
+
+    Returns
+    -------
+    number, or (batch,)
+        By `reduction`.
+    """
     if p not in (1, 2):
         raise ValueError(f"got p={p}, expected 1 or 2")
     graph = input.graph
@@ -79,7 +109,18 @@ def multi_margin_loss(
 
 @computes_on_arrays("input", "target")
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """``(input - target)**2``"""
+    """``(input - target)**2``
+
+    Parameters
+    ----------
+    input, target : (batch, ...)
+    reduction : {"mean", "sum", "none"}, default="mean"
+
+    Returns
+    -------
+    number, or the input's shape
+        By `reduction`.
+    """
     return input.graph.record(
         "squared_error", [input, target], reduction=check_reduction(reduction)
     )[0]
@@ -95,7 +136,22 @@ def binary_cross_entropy_with_logits(
 ) -> Any:
     """``-(t log sigmoid(x) + (1 - t) log(1 - sigmoid(x)))``, computed without overflow.
 
-    `weight` and `pos_weight` have one entry for each column.
+    Parameters
+    ----------
+    input : (batch, columns)
+        Logits.
+    target : (batch, columns)
+        From 0 to 1.
+    weight : (columns,), optional
+        How much each column counts.
+    pos_weight : (columns,), optional
+        How much the first term counts.
+    reduction : {"mean", "sum", "none"}, default="mean"
+
+    Returns
+    -------
+    number, or the input's shape
+        By `reduction`.
     """
     graph = input.graph
     return graph.record(
