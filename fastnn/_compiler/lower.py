@@ -11,7 +11,7 @@ import numpy as np
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
 from fastnn._compiler.memory import MemoryPlan, plan_memory
 from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
-from fastnn._core.aligned import aligned_zeros
+from fastnn._core.aligned import aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
 from fastnn._core.external import External
 from fastnn._core.program import ABSENT, ADDRESS, ARENA, EXTERNAL, Program
@@ -122,7 +122,7 @@ def lower(
         segments(graph, [node for node, _ in calls]),
         [external(graph, value) for value in externals],
         arena,
-        aligned_zeros(workspace, np.uint8),
+        aligned_empty(workspace, np.uint8),  # zeros would cost more than a short training
         capacity,
         threads,
         keep_alive,
