@@ -7,7 +7,9 @@ after fixed numbers of batches, never by the clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,9 @@ FIRST_EXAMPLES = 64
 MEASURED_AT_ONCE = 256
 # Rows that are put in order before the interpreter is left alone: 2 MB of them.
 ORDERED_AT_ONCE = 2**18
+# Who builds and compiles, and for how many seconds others wait for it.
+TURN = threading.Lock()
+LONGEST_WAIT = 0.02
 
 # Inputs and targets to train on, inputs and targets held out.
 Data = tuple[Any, Any, Any, Any]
@@ -71,9 +76,26 @@ def train_fold(
 
     `data` gives, in the model's precision, the two arrays to train on and the two held out.
     """
-    with own_generator(seed) as rng:
+    with own_generator(seed) as rng, ExitStack() as turn:
+        turn.enter_context(taking_turns())
         trainer = make_trainer(build(dict(params)))
-        return train(trainer, data(trainer.model.dtype), rules, rng, cancelled)
+        return train(trainer, data(trainer.model.dtype), rules, rng, cancelled, turn.close)
+
+
+@contextmanager
+def taking_turns() -> Iterator[None]:
+    """Lets one thread of the process build and compile at a time, while others compute.
+
+    Two threads in the interpreter take it from each other, so that both end late and then compute
+    at once, with the interpreter idle. Who has waited for long goes ahead: whoever has the turn may
+    be waiting for this very thread, if `build` does a search of its own.
+    """
+    has_turn = TURN.acquire(timeout=LONGEST_WAIT)
+    try:
+        yield
+    finally:
+        if has_turn:
+            TURN.release()
 
 
 def make_trainer(built: Any) -> Trainer:
@@ -195,8 +217,12 @@ def train(
     rules: Rules,
     rng: np.random.Generator,
     cancelled: Callable[[], bool],
+    end_turn: Callable[[], None],
 ) -> FoldResult:
-    """Trains until the last epoch, a divergence or an end of improvement."""
+    """Trains until the last epoch, a divergence or an end of improvement.
+
+    `end_turn` is called when everything is compiled.
+    """
     X, y, X_held, y_held = data
     count = len(flatten_structure(X)[0])
     trainer.model.train()
@@ -221,6 +247,7 @@ def train(
         for round_, row in enumerate(orders, len(curve.scores)):
             order = rng.permutation(count) if round_ else order
             row[:] = order[:used]
+        end_turn()
         results, bad_row, exploded = run_rounds(
             training,
             measuring,
