@@ -88,9 +88,9 @@ def lower(
     calls = [(node, call) for node in graph.nodes for call in node.operator.lower(node)]
     keep_alive: list[Any] = list(given.values())
 
-    def locate(value: Value | None) -> tuple[int, int]:
-        if value is None:
-            return ABSENT, 0
+    places: dict[Value | None, tuple[int, int]] = {None: (ABSENT, 0)}
+
+    def locate(value: Value) -> tuple[int, int]:
         holder = plan.representative.get(value, value)
         if holder in externals:
             return EXTERNAL, externals[holder]
@@ -101,12 +101,15 @@ def lower(
         return ADDRESS, source_address(holder, keep_alive)
 
     def step(call: Call) -> LoweredStep:
-        sizes = [size if isinstance(size, Size) else Size(constant=size) for size in call.sizes]
+        for value in call.data:
+            if value not in places:
+                assert value is not None
+                places[value] = locate(value)
         return LoweredStep(
             call.kernel,
             table[call.kernel],
-            [locate(value) for value in call.data],
-            [Size(int(size.per_example), int(size.constant)) for size in sizes],
+            [places[value] for value in call.data],
+            [size if isinstance(size, Size) else Size(constant=size) for size in call.sizes],
             call.scalars,
             call.nanoseconds,
             workspace_bytes(call.workspace_per_thread, capacity),

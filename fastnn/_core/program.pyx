@@ -107,7 +107,7 @@ cdef class Program:
                 self.bindings[self.binding_count] = Binding(index, i, value)
                 self.binding_count += 1
         for i, size in enumerate(lowered.sizes):
-            plan.size[i] = Scaled(size.per_example, size.constant)
+            plan.size[i] = Scaled(int(size.per_example), int(size.constant))
         for i, scalar in enumerate(lowered.scalars):
             step.scalar[i] = scalar
         plan.nanoseconds_per_example = lowered.nanoseconds.per_example
