@@ -23,7 +23,10 @@ from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("FASTNN_DEBUG") == "1"
 CORE = Path("fastnn/_core")
-CORE_MODULES = ["cpu", "threads", "augmentation", "external", "program_lock", "program", "epoch"]
+CORE_MODULES = [
+    *("cpu", "threads", "augmentation", "external"),
+    *("program_lock", "program", "epoch", "rounds"),
+]
 FAMILIES = sorted(path.stem for path in (CORE / "kernels").glob("*.pyx"))
 
 # Levels of x86-64 by name; elsewhere one plain build. The vector width of the widest level has to

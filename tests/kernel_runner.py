@@ -55,12 +55,14 @@ def kernel_program(
         per_thread,
         shared,
     )
+    workspace = aligned_empty(per_thread * threads + shared, np.uint8)
+    workspace[...] = 255  # NaN, which a kernel that reads before it writes would pass on
     program = Program(
         [step],
         (1, 0, 0),
         [External("batch", (1,), dtype)],
         aligned_zeros(64, np.uint8),
-        aligned_zeros(per_thread * threads + shared, np.uint8),
+        workspace,
         batch,
         threads,
         list(data),

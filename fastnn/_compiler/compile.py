@@ -93,6 +93,7 @@ def compile_training(
     layer_names: dict[int, str],
     record_update: Callable[[Graph], None] | None,
     keep_all: bool = False,
+    with_gradients: bool = True,
 ) -> CompiledFunction:
     """A loss, its gradients, and what `record_update` appends to change the parameters."""
     graph, structure = trace(function, specs, names, dtype, layer_names)
@@ -100,8 +101,9 @@ def compile_training(
         raise ValueError(
             f"the loss is {graph.outputs}, expected one number: use reduction='mean' or 'sum'"
         )
-    one = graph.source(Buffer(np.ones(16, dtype)), ())
-    differentiate(graph, {graph.outputs[0]: one}, trainable(graph))
+    if with_gradients:
+        one = graph.source(Buffer(np.ones(16, dtype)), ())
+        differentiate(graph, {graph.outputs[0]: one}, trainable(graph))
     optimize(graph)
     given = parameter_gradients(graph)
     if record_update is not None:

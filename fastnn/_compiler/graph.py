@@ -7,15 +7,20 @@ import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import add, mul, sub
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn._compiler.layout import PLAIN, arrange, seen_shape
 
+if TYPE_CHECKING:
+    from fastnn._compiler.operators.base import Operator
+
 LABEL_DTYPE = "int64"
+# The table of operators by name. Operators are made of what is defined here, so that
+# fastnn/_compiler/operators/__init__.py fills it.
+OPERATORS: dict[str, Operator] = {}
 
 
-@dataclass(frozen=True)
-class Spec:
+class Spec(NamedTuple):
     """What a shape rule says of an output.
 
     `shape` is that of one example where `batched` (the batch axis is never part of it, so that a
@@ -228,16 +233,12 @@ class Graph:
 
         Images are converted first to the layout that the operator asks for.
         """
-        from fastnn._compiler.operators import OPERATORS  # the table is made of Graph's users
-
         node = self.make_node(name, arrange(self, OPERATORS[name], inputs), **attributes)
         self.nodes.append(node)
         return node.outputs
 
     def make_node(self, name: str, inputs: Iterable[Value | None], **attributes) -> Node:
         """A node that is not appended yet, for passes that insert it elsewhere."""
-        from fastnn._compiler.operators import OPERATORS
-
         operator = OPERATORS[name]
         node = Node(operator, inputs, attributes, self.layer)
         try:

@@ -11,7 +11,7 @@ import numpy as np
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
 from fastnn._compiler.memory import MemoryPlan, plan_memory
 from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
-from fastnn._core.aligned import aligned_zeros
+from fastnn._core.aligned import aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
 from fastnn._core.external import External
 from fastnn._core.program import ABSENT, ADDRESS, ARENA, EXTERNAL, Program
@@ -88,9 +88,9 @@ def lower(
     calls = [(node, call) for node in graph.nodes for call in node.operator.lower(node)]
     keep_alive: list[Any] = list(given.values())
 
-    def locate(value: Value | None) -> tuple[int, int]:
-        if value is None:
-            return ABSENT, 0
+    places: dict[Value | None, tuple[int, int]] = {None: (ABSENT, 0)}
+
+    def locate(value: Value) -> tuple[int, int]:
         holder = plan.representative.get(value, value)
         if holder in externals:
             return EXTERNAL, externals[holder]
@@ -101,12 +101,15 @@ def lower(
         return ADDRESS, source_address(holder, keep_alive)
 
     def step(call: Call) -> LoweredStep:
-        sizes = [size if isinstance(size, Size) else Size(constant=size) for size in call.sizes]
+        for value in call.data:
+            if value not in places:
+                assert value is not None
+                places[value] = locate(value)
         return LoweredStep(
             call.kernel,
             table[call.kernel],
-            [locate(value) for value in call.data],
-            [Size(int(size.per_example), int(size.constant)) for size in sizes],
+            [places[value] for value in call.data],
+            [size if isinstance(size, Size) else Size(constant=size) for size in call.sizes],
             call.scalars,
             call.nanoseconds,
             workspace_bytes(call.workspace_per_thread, capacity),
@@ -122,7 +125,7 @@ def lower(
         segments(graph, [node for node, _ in calls]),
         [external(graph, value) for value in externals],
         arena,
-        aligned_zeros(workspace, np.uint8),
+        aligned_empty(workspace, np.uint8),  # zeros would cost more than a short training
         capacity,
         threads,
         keep_alive,

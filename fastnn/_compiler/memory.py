@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fastnn._compiler.graph import Graph, Node, Value
+from fastnn._compiler.graph import Graph, Value
 
 ALIGNMENT = 64
 # A load that follows a store waits for it if the lower twelve bits of their addresses agree. Two
@@ -30,12 +30,15 @@ SLACK = 64
 
 @dataclass(eq=False)
 class Group:
-    """Values in one piece of memory; `fixed` if that is not the arena's to give."""
+    """Values in one piece of memory; `fixed` if that is not the arena's to give.
+
+    `first` and `last` are the nodes between which it is alive; last is -1 if none uses it.
+    """
 
     values: list[Value] = field(default_factory=list)
     fixed: bool = False
     first: int = 0
-    last: int = 0
+    last: int = -1
     size: int = 0
 
 
@@ -134,14 +137,17 @@ def measure(
     results = {*graph.outputs, *graph.gradients.values(), *graph.metrics.values()}
     # What is computed once is read at every run.
     results.update(value for node in graph.nodes[: graph.constant_count] for value in node.outputs)
-    times: dict[int, list[int]] = {}
     for index, node in enumerate(graph.nodes):
-        for value in values_of(node):
-            times.setdefault(id(groups[value]), []).append(index)
+        for value in (*node.inputs, *node.outputs):
+            if value is not None:
+                group = groups[value]
+                if group.last < 0:
+                    group.first = index
+                group.last = index
     for value, group in groups.items():
-        used = times.get(id(group), [0])
-        group.first, group.last = min(used), max(used)
-        if keep_all or any(v in results for v in group.values):
+        if group.fixed:
+            continue
+        if keep_all or value in results:
             group.last = end
         if keep_all:
             group.first = 0
@@ -149,11 +155,6 @@ def measure(
         size = value.size * examples * itemsizes[value.dtype] + SLACK
         alignment = PAGE if size >= LARGE else ALIGNMENT
         group.size = max(group.size, -(-size // alignment) * alignment)
-
-
-def values_of(node: Node) -> list[Value]:
-    """What a node reads and writes."""
-    return [value for value in (*node.inputs, *node.outputs) if value is not None]
 
 
 def lowest_offset(group: Group, placed: list[tuple[int, Group]]) -> int:

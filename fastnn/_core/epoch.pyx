@@ -27,15 +27,6 @@ cnp.import_array()
 cdef enum:
     # Rows of a batch are gathered by the team above this size.
     GATHER_WORTH_BYTES = 65536
-    MAX_INPUTS = 8
-    # How long an epoch computes before it looks at signals and progress.
-    ATTENTION_NANOSECONDS = 30_000_000
-
-cdef struct RowsOfInput:
-    # An input's rows in the caller's memory, and a place to gather a batch of them.
-    char* data
-    char* staged
-    Py_ssize_t row_bytes
 
 
 def run_epoch(Program program, arrays, indices, Py_ssize_t batch_size, bint train, callback=None,
@@ -137,15 +128,53 @@ def take_snapshot(arrays):
         copy[...] = source
 
 
+cdef int check_batches(Program program, Py_ssize_t examples, Py_ssize_t batch_size) except -1:
+    """ValueError where a training's last batch would be too small."""
+    if 0 < examples % batch_size < program.least_batch:
+        raise ValueError(f"{program.least_batch_reason}: with {examples} examples in batches of "
+                         f"{batch_size} the last batch would have {examples % batch_size}, "
+                         f"expected {program.least_batch} or more: take another batch size")
+    return 0
+
+
+cdef double forward_batch(Program program, const RowsOfInput* rows, Py_ssize_t inputs,
+                          Augmentation augmentation, const int64_t* order, Py_ssize_t first,
+                          Py_ssize_t count) noexcept nogil:
+    """The loss of the rows from `first`; the program is configured for their count."""
+    cdef Py_ssize_t i
+    cdef bint augmented = augmentation is not None
+    for i in range(inputs):
+        if i == 0 and augmented:
+            augmentation.fill(rows[i].staged, rows[i].data, order, first, count, program.threads)
+            program.point(i, rows[i].staged)
+        else:
+            point_to_rows(program, &rows[i], i, order, first, count)
+    program.advance_random_key()
+    program.run(0, program.backward_start)
+    return program.read(program.loss, 0)
+
+
+cdef void finish_batch(Program program, Sums* sums, double loss, bint train) noexcept nogil:
+    """Backward and update, where it is to train, and the batch's part of the sums."""
+    if train:
+        program.run(program.backward_start, program.step_count)
+    sums.loss += loss * program.batch
+    if program.statistics != NULL:
+        sums.correct += program.read(program.statistics, 2)
+        sums.counted += program.read(program.statistics, 3)
+    sums.examples += program.batch
+    sums.batches += 1
+
+
 cdef tuple run_batches(Program program, arrays, indices, Py_ssize_t batch_size, bint train,
                        callback, snapshot, Augmentation augmentation):
-    cdef Py_ssize_t i, examples = 0, batches = 0, count, total, inputs = len(arrays)
+    cdef Py_ssize_t count, total, inputs = len(arrays)
     cdef const int64_t* order = NULL
     cdef cnp.ndarray index_array
-    cdef double loss = 0, loss_sum = 0, correct = 0, counted = 0
+    cdef Sums sums = Sums(0, 0, 0, 0, 0)
+    cdef double loss, last_look
     cdef RowsOfInput rows[MAX_INPUTS]
-    cdef bint finite = True, attend, save = False, augmented = augmentation is not None
-    cdef double last_look
+    cdef bint finite = True, attend, save
     if not 0 < inputs <= MAX_INPUTS or batch_size < 1:
         raise ValueError(f"got {inputs} arrays and a batch size of {batch_size}, expected 1 to "
                          f"{MAX_INPUTS} arrays and a batch size of 1 or more")
@@ -156,31 +185,21 @@ cdef tuple run_batches(Program program, arrays, indices, Py_ssize_t batch_size, 
         total = len(index_array)
     if total == 0:
         raise ValueError("got an empty data set, expected one example or more")
-    if train and 0 < total % batch_size < program.least_batch:
-        raise ValueError(f"{program.least_batch_reason}: with {total} examples in batches of "
-                         f"{batch_size} the last batch would have {total % batch_size}, expected "
-                         f"{program.least_batch} or more: take another batch size")
+    if train:
+        check_batches(program, total, batch_size)
     last_look = nanoseconds()
-    while examples < total and finite:
-        program.configure(min(batch_size, total - examples))
+    while sums.examples < total and finite:
+        program.configure(min(batch_size, total - sums.examples))
         save = snapshot is not None
         with nogil:
             attend = False
             # As long as nobody waits and the batches are whole, the interpreter is left alone.
-            while examples < total and not attend:
-                count = min(batch_size, total - examples)
+            while sums.examples < total and not attend:
+                count = min(batch_size, total - sums.examples)
                 if count != program.batch:
                     break
-                for i in range(inputs):
-                    if i == 0 and augmented:
-                        augmentation.fill(rows[i].staged, rows[i].data, order, examples, count,
-                                          program.threads)
-                        program.point(i, rows[i].staged)
-                    else:
-                        point_to_rows(program, &rows[i], i, order, examples, count)
-                program.advance_random_key()
-                program.run(0, program.backward_start)
-                loss = program.read(program.loss, 0)
+                loss = forward_batch(program, rows, inputs, augmentation, order, sums.examples,
+                                     count)
                 finite = isfinite(loss)
                 if not finite:
                     break
@@ -189,17 +208,10 @@ cdef tuple run_batches(Program program, arrays, indices, Py_ssize_t batch_size, 
                     with gil:
                         take_snapshot(snapshot)
                     save = False
-                if train:
-                    program.run(program.backward_start, program.step_count)
-                loss_sum += loss * count
-                if program.statistics != NULL:
-                    correct += program.read(program.statistics, 2)
-                    counted += program.read(program.statistics, 3)
-                examples += count
-                batches += 1
+                finish_batch(program, &sums, loss, train)
                 attend = nanoseconds() - last_look > ATTENTION_NANOSECONDS
         last_look = nanoseconds()
         PyErr_CheckSignals()
         if callback is not None:
-            callback(batches, examples, loss_sum, correct, counted)
-    return batches, examples, loss_sum, correct, counted, finite
+            callback(sums.batches, sums.examples, sums.loss, sums.correct, sums.counted)
+    return sums.batches, sums.examples, sums.loss, sums.correct, sums.counted, finite

@@ -53,6 +53,7 @@ cdef class Program:
 
     cdef int set_step(self, Py_ssize_t index, object lowered) except -1
     cdef int configure(self, Py_ssize_t batch) except -1
+    cdef void set_sizes(self, Py_ssize_t batch, int threads) noexcept nogil
     cdef void point(self, Py_ssize_t external, void* data) noexcept nogil
     cdef int bind(self, Py_ssize_t index, object value, bint first) except -1
     cdef void run(self, Py_ssize_t begin, Py_ssize_t end) noexcept nogil

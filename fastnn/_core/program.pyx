@@ -107,7 +107,7 @@ cdef class Program:
                 self.bindings[self.binding_count] = Binding(index, i, value)
                 self.binding_count += 1
         for i, size in enumerate(lowered.sizes):
-            plan.size[i] = Scaled(size.per_example, size.constant)
+            plan.size[i] = Scaled(int(size.per_example), int(size.constant))
         for i, scalar in enumerate(lowered.scalars):
             step.scalar[i] = scalar
         plan.nanoseconds_per_example = lowered.nanoseconds.per_example
@@ -120,8 +120,6 @@ cdef class Program:
 
     cdef int configure(self, Py_ssize_t batch) except -1:
         """Sizes and team sizes for a batch: needed only where the batch or the team changed."""
-        cdef Py_ssize_t i, j
-        cdef Scaled* size
         cdef int threads = min(team_size(), self.max_threads)
         if batch == self.batch and threads == self.threads:
             return 0
@@ -130,6 +128,13 @@ cdef class Program:
                              f"{self.least_batch} or more")
         if batch > self.capacity:
             raise ValueError(f"batch of {batch}: the program was planned for {self.capacity}")
+        self.set_sizes(batch, threads)
+        return 0
+
+    cdef void set_sizes(self, Py_ssize_t batch, int threads) noexcept nogil:
+        """What `configure` does, for a batch and a team that are known to be right."""
+        cdef Py_ssize_t i, j
+        cdef Scaled* size
         for i in range(self.step_count):
             for j in range(MAX_SIZES):
                 size = &self.plans[i].size[j]
@@ -141,7 +146,6 @@ cdef class Program:
                 self.steps[i].threads = 1
         self.batch = batch
         self.threads = threads
-        return 0
 
     cdef void point(self, Py_ssize_t external, void* data) noexcept nogil:
         cdef Py_ssize_t i

@@ -157,17 +157,18 @@ class Module:
         name : str
         module : Module
         """
+        found: list[tuple[str, Module]] = []
         seen: set[int] = set()
 
-        def walk(module: Module, name: str) -> Iterator[tuple[str, Module]]:
-            if id(module) in seen:
-                return
+        def walk(module: Module, name: str) -> None:
             seen.add(id(module))
-            yield name, module
-            for child_name, child in module.named_children():
-                yield from walk(child, f"{name}.{child_name}" if name else child_name)
+            found.append((name, module))
+            for child_name, child in vars(module).items():
+                if isinstance(child, Module) and id(child) not in seen:
+                    walk(child, f"{name}.{child_name}" if name else child_name)
 
-        yield from walk(self, prefix)
+        walk(self, prefix)
+        return iter(found)
 
     def modules(self) -> Iterator[Module]:
         """This module and all inside it, each once.

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from fastnn._checks import whole
+from fastnn.search.options import SearchOptions, with_options
 from fastnn.search.result import SearchResult, ranked
 from fastnn.search.runner import Runner
 from fastnn.search.search import make_study, metric_name, open_journal
 from fastnn.search.space import Choice, Dimension, Space
 from fastnn.search.trial import Task, Trial
-
-if TYPE_CHECKING:
-    import os
 
 # The next range holds the best quarter of the trials, and a tenth of the old range on either side,
 # but no more than half of the old range.
@@ -33,26 +30,14 @@ class RangeWarning(UserWarning):
     """The best value of a hyperparameter lies at the border of its range."""
 
 
+@with_options(SearchOptions)
 def coarse_to_fine(
     build: Callable[[dict[str, Any]], Any],
     space: Mapping[str, Any],
     X: Any,
     y: Any,
     stages: Sequence[tuple[int, int]] = ((20, 1), (10, 3), (5, 10)),
-    *,
-    cv: Any = None,
-    validation: Any = None,
-    groups: Any = None,
-    preprocessing: Any = None,
-    metric: Any = None,
-    maximize: bool | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-    early_stopping: bool | int = True,
-    executor: Executor | None = None,
-    workers: int | None = None,
-    journal: str | os.PathLike[str] | None = None,
-    progress: bool | None = None,
+    **options: Unpack[SearchOptions],
 ) -> SearchResult:
     """Searches at random in stages, each over ranges narrowed around the best of the one before.
 
@@ -101,33 +86,20 @@ def coarse_to_fine(
     """
     current = Space(space)
     plan = check_stages(stages)
-    study = make_study(
-        build,
-        X,
-        y,
-        cv,
-        validation,
-        groups,
-        preprocessing,
-        metric,
-        maximize,
-        batch_size,
-        early_stopping,
-        seed,
-    )
-    written = open_journal(journal, "coarse_to_fine", study, stages=plan, space=current.describe())
+    study = make_study(build, X, y, options, options["validation"])
+    journal = open_journal(options, "coarse_to_fine", study, stages=plan, space=current.describe())
     larger = study.metric.larger_is_better(study.y)
     spaces, notes = [current], list(current.notes)
     trials: list[Trial] = []
     stage_trials: list[Trial] = []
     total = sum(n_trials for n_trials, _ in plan)
-    with Runner(study, executor, workers, written, total, progress) as runner:
+    with Runner(study, options, journal, total) as runner:
         runner.bar.say(notes)
         for stage, (n_trials, epochs) in enumerate(plan):
             if stage:
                 current, said = narrowed(current, stage_trials, larger)
                 for note in said:
-                    warnings.warn(f"stage {stage - 1}: {note}", RangeWarning, stacklevel=2)
+                    warnings.warn(f"stage {stage - 1}: {note}", RangeWarning, stacklevel=3)
                 notes += [f"stage {stage - 1}: {note}" for note in said]
                 spaces.append(current)
             numbers = range(len(trials), len(trials) + n_trials)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from fastnn._checks import whole
+from fastnn.search.options import FoldOptions, with_options
 from fastnn.search.runner import Runner
 from fastnn.search.search import make_study, metric_name
 from fastnn.search.trial import FoldResult, Task
@@ -57,24 +57,14 @@ class CrossValidation:
         return f"{self.metric} {mean}({shown})"
 
 
+@with_options(FoldOptions)
 def cross_validate(
     build: Callable[[dict[str, Any]], Any],
     params: Mapping[str, Any],
     X: Any,
     y: Any,
     epochs: int = 10,
-    *,
-    cv: Any = None,
-    groups: Any = None,
-    preprocessing: Any = None,
-    metric: Any = None,
-    maximize: bool | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-    early_stopping: bool | int = True,
-    executor: Executor | None = None,
-    workers: int | None = None,
-    progress: bool | None = None,
+    **options: Unpack[FoldOptions],
 ) -> CrossValidation:
     """Trains once for each fold, on all others, and measures on that one.
 
@@ -110,21 +100,8 @@ def cross_validate(
     (4, True)
     """
     epochs = whole("epochs", epochs, 1)
-    study = make_study(
-        build,
-        X,
-        y,
-        cv,
-        None,
-        groups,
-        preprocessing,
-        metric,
-        maximize,
-        batch_size,
-        early_stopping,
-        seed,
-    )
+    study = make_study(build, X, y, options)
     tasks = [Task(0, dict(params), epochs, fold=fold) for fold in range(len(study.splits))]
-    with Runner(study, executor, workers, None, len(tasks), progress) as runner:
+    with Runner(study, options, None, len(tasks)) as runner:
         trials = runner.run(tasks)
     return CrossValidation(tuple(trial.folds[0] for trial in trials), metric_name(study))

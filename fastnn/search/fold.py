@@ -7,13 +7,16 @@ after fixed numbers of batches, never by the clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn._compiler.trace import flatten_structure
+from fastnn._core.rounds import run_rounds
 from fastnn.random import own_generator
 from fastnn.search.trial import FoldResult, finite
 from fastnn.training import Trainer
@@ -24,10 +27,9 @@ if TYPE_CHECKING:
 
 # A loss this many times the first one is an explosion, says the course.
 EXPLODED = 3.0
-# How often an epoch is interrupted to look at its loss, and over how many batches at least the mean
-# is taken: single batches of a healthy training may well lie far above the mean. After the first
-# epoch explosions are rare, and each look takes the interpreter from the other trials. (A loss that
-# is not finite ends an epoch at its batch in any case.)
+# How often in an epoch its loss is looked at, and over how many batches at least the mean is taken:
+# single batches of a healthy training may well lie far above the mean, and after the first epoch
+# explosions are rare. (A loss that is not finite ends an epoch at its batch in any case.)
 LOOKS_PER_EPOCH = 8
 LEAST_BATCHES_AT_FIRST = 16
 LEAST_BATCHES = 256
@@ -35,6 +37,11 @@ LEAST_BATCHES = 256
 FIRST_EXAMPLES = 64
 # Batch size of the validation; results don't depend on it.
 MEASURED_AT_ONCE = 256
+# Rows that are put in order before the interpreter is left alone: 2 MB of them.
+ORDERED_AT_ONCE = 2**18
+# Who builds and compiles, and for how many seconds others wait for it.
+TURN = threading.Lock()
+LONGEST_WAIT = 0.02
 
 # Inputs and targets to train on, inputs and targets held out.
 Data = tuple[Any, Any, Any, Any]
@@ -69,9 +76,26 @@ def train_fold(
 
     `data` gives, in the model's precision, the two arrays to train on and the two held out.
     """
-    with own_generator(seed) as rng:
+    with own_generator(seed) as rng, ExitStack() as turn:
+        turn.enter_context(taking_turns())
         trainer = make_trainer(build(dict(params)))
-        return train(trainer, data(trainer.model.dtype), rules, rng, cancelled)
+        return train(trainer, data(trainer.model.dtype), rules, rng, cancelled, turn.close)
+
+
+@contextmanager
+def taking_turns() -> Iterator[None]:
+    """Lets one thread of the process build and compile at a time, while others compute.
+
+    Two threads in the interpreter take it from each other, so that both end late and then compute
+    at once, with the interpreter idle. Who has waited for long goes ahead: whoever has the turn may
+    be waiting for this very thread, if `build` does a search of its own.
+    """
+    has_turn = TURN.acquire(timeout=LONGEST_WAIT)
+    try:
+        yield
+    finally:
+        if has_turn:
+            TURN.release()
 
 
 def make_trainer(built: Any) -> Trainer:
@@ -157,6 +181,15 @@ class Curve:
         if signed > self.best:
             self.best_epoch, self.best = len(self.scores) - 1, signed
 
+    def rounds_ahead(self, examples: int) -> int:
+        """Epochs that are trained whatever comes of them; at the most what memory is good for."""
+        if callable(self.rules.metric.given):
+            return 1  # it looks at the model after each
+        ahead = self.rules.epochs - len(self.scores)
+        if self.rules.patience is not None:
+            ahead = min(ahead, self.best_epoch + self.rules.patience + 1 - len(self.scores))
+        return min(ahead, max(1, ORDERED_AT_ONCE // examples))
+
     @property
     def is_stale(self) -> bool:
         """Whether the best epoch lies too far back."""
@@ -184,8 +217,12 @@ def train(
     rules: Rules,
     rng: np.random.Generator,
     cancelled: Callable[[], bool],
+    end_turn: Callable[[], None],
 ) -> FoldResult:
-    """Trains until the last epoch, a divergence or an end of improvement."""
+    """Trains until the last epoch, a divergence or an end of improvement.
+
+    `end_turn` is called when everything is compiled.
+    """
     X, y, X_held, y_held = data
     count = len(flatten_structure(X)[0])
     trainer.model.train()
@@ -194,36 +231,57 @@ def train(
     curve = Curve(first, rules, rules.metric.larger_is_better(y))
     if not math.isfinite(first):
         return curve.result("the first loss is not finite", diverged=True)
-    train_on = trainer.step.repeated(X, y, rules.batch_size)
+    training = trainer.step.feed(X, y, rules.batch_size)
     with trainer.model.evaluating():
-        measure = trainer.measuring.repeated(X_held, y_held, MEASURED_AT_ONCE)
-    for epoch in range(rules.epochs):
-        least = LEAST_BATCHES if epoch else LEAST_BATCHES_AT_FIRST
-        mean, bad_rows, exploded = watched_epoch(
-            train_on, order, rules.batch_size, least, EXPLODED * first, cancelled
+        measuring = trainer.measuring.feed(X_held, y_held, MEASURED_AT_ONCE)
+
+    def attend() -> None:
+        if cancelled():
+            raise Cancelled
+
+    # A batch of one has no variance, and batch normalization refuses it.
+    used = count - 1 if count > rules.batch_size and count % rules.batch_size == 1 else count
+    while len(curve.scores) < rules.epochs:
+        attend()
+        orders = np.empty((curve.rounds_ahead(count), used), np.int64)
+        for round_, row in enumerate(orders, len(curve.scores)):
+            order = rng.permutation(count) if round_ else order
+            row[:] = order[:used]
+        end_turn()
+        results, bad_row, exploded = run_rounds(
+            training,
+            measuring,
+            orders,
+            stretches(rules, used, range(len(curve.scores), len(curve.scores) + len(orders))),
+            EXPLODED * first,
+            attend,
         )
-        curve.losses.append(finite(mean))
-        if bad_rows is not None:
-            batch = [take(part, bad_rows) for part in flatten_structure([X, y])]
+        for loss, examples, loss_sum, correct, counted, is_finite in results.tolist():
+            epoch = len(curve.scores)
+            curve.losses.append(finite(loss))
+            val_loss = loss_sum / examples if is_finite else math.nan
+            accuracy = correct / counted if counted else None
+            score = rules.metric.of(trainer, val_loss, accuracy, X_held, y_held)
+            curve.add(val_loss, score)
+            if not math.isfinite(score):
+                return curve.result(f"the metric is {score} in epoch {epoch}", diverged=True)
+            if curve.is_stale:
+                return curve.result(f"no better for {rules.patience} epochs")
+        epoch = len(curve.scores)
+        if bad_row is not None:
+            curve.losses.append(None)
+            rows = orders[len(results), bad_row : bad_row + rules.batch_size]
+            batch = [take(part, rows) for part in flatten_structure([X, y])]
             layer = first_bad_layer(trainer.step, X, y, batch)
             where = f", first in layer {layer!r}" if layer else ""
             return curve.result(f"the loss is not finite in epoch {epoch}{where}", diverged=True)
-        if exploded:
+        if exploded is not None:
+            curve.losses.append(finite(exploded))
             return curve.result(
-                f"the loss is {mean:.4g} in epoch {epoch}, more than {EXPLODED:g} times the first, "
-                f"{first:.4g}",
+                f"the loss is {exploded:.4g} in epoch {epoch}, more than {EXPLODED:g} times the "
+                f"first, {first:.4g}",
                 diverged=True,
             )
-        _, examples, loss_sum, correct, counted, is_finite = measure(None)
-        val_loss = loss_sum / examples if is_finite else math.nan
-        accuracy = correct / counted if counted else None
-        score = rules.metric.of(trainer, val_loss, accuracy, X_held, y_held)
-        curve.add(val_loss, score)
-        if not math.isfinite(score):
-            return curve.result(f"the metric is {score} in epoch {epoch}", diverged=True)
-        if curve.is_stale:
-            return curve.result(f"no better for {rules.patience} epochs")
-        order = rng.permutation(count)
     return curve.result()
 
 
@@ -236,41 +294,11 @@ def first_loss(trainer: Trainer, X: Any, y: Any, rows: NDArray) -> float:
     return loss
 
 
-def watched_epoch(
-    train_on: Callable[[NDArray], tuple],
-    order: NDArray,
-    batch_size: int,
-    least_batches: int,
-    limit: float,
-    cancelled: Callable[[], bool],
-) -> tuple[float, NDArray | None, bool]:
-    """An epoch by stretches of some batches, ended where its loss explodes.
-
-    Returns
-    -------
-    loss : float
-        Mean of the epoch, or of the stretch that went over the limit.
-    bad_rows : array or None
-        The batch whose loss was not finite.
-    exploded : bool
-        Whether a stretch's loss went over the limit.
-    """
-    if len(order) > batch_size and len(order) % batch_size == 1:
-        order = order[:-1]  # a batch of one has no variance, and batch normalization refuses it
-    batches = -(-len(order) // batch_size)
-    stretch = max(least_batches, -(-batches // LOOKS_PER_EPOCH)) * batch_size
-    total = 0.0
-    for start in range(0, len(order), stretch):
-        if cancelled():
-            raise Cancelled
-        rows = order[start : start + stretch]
-        done, examples, loss_sum, _, _, is_finite = train_on(rows)
-        if not is_finite:
-            return math.nan, rows[done * batch_size :][:batch_size], False
-        if loss_sum / examples > limit:
-            return loss_sum / examples, None, True
-        total += loss_sum
-    return total / len(order), None, False
+def stretches(rules: Rules, examples: int, epochs: range) -> NDArray:
+    """After how many examples the loss of each epoch is looked at."""
+    batches = -(-examples // rules.batch_size)
+    least = [LEAST_BATCHES if epoch else LEAST_BATCHES_AT_FIRST for epoch in epochs]
+    return np.maximum(least, -(-batches // LOOKS_PER_EPOCH)) * rules.batch_size
 
 
 def take(data: Any, rows: NDArray) -> Any:

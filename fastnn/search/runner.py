@@ -10,13 +10,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self
 
 from fastnn._checks import whole
 from fastnn.config import get_num_threads
 from fastnn.search.journal import Journal
+from fastnn.search.options import FoldOptions
 from fastnn.search.study import PREPARED, Study, run_task
 from fastnn.search.trial import Task, Trial
 
@@ -30,27 +31,17 @@ class Runner:
     Parameters
     ----------
     study : Study
-    executor : concurrent.futures.Executor or None
-        None: threads of this process.
-    workers : int or None
-        How many trials are under way at once. By default as many as a kernel may use threads; for
-        an executor twice its workers.
+    options : FoldOptions
+        Its `executor` (None: threads of this process), `workers` (how many trials are under way at
+        once; by default as many as a kernel may use threads, for an executor twice its workers) and
+        `progress` (None shows it where the standard error is a terminal).
     journal : Journal or None
     total : int
         Trials of the whole search, for the progress bar.
-    progress : bool or None
-        None shows it where the standard error is a terminal.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        executor: Executor | None,
-        workers: int | None,
-        journal: Journal | None,
-        total: int,
-        progress: bool | None,
-    ):
+    def __init__(self, study: Study, options: FoldOptions, journal: Journal | None, total: int):
+        executor, workers = options["executor"], options["workers"]
         self.study, self.journal = study, journal
         self.given_up = threading.Event()
         self.threads: ThreadPoolExecutor | None = None
@@ -67,7 +58,7 @@ class Runner:
         else:
             workers = whole("workers", workers, 1)
         self.executor, self.workers = executor, workers
-        self.bar = TrialBar(total, study, progress)
+        self.bar = TrialBar(total, study, options["progress"])
 
     def __enter__(self) -> Self:
         return self

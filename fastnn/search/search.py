@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from fastnn._checks import whole
 from fastnn._version import __version__
 from fastnn.search.fold import Metric
-from fastnn.search.halving import SuccessiveHalving, as_halving
+from fastnn.search.halving import as_halving
 from fastnn.search.journal import Journal, described, fingerprint
+from fastnn.search.options import FoldOptions, RandomSearchOptions, SearchOptions, with_options
 from fastnn.search.result import SearchResult
 from fastnn.search.runner import Runner
 from fastnn.search.space import Choice, Space
@@ -22,12 +22,10 @@ from fastnn.search.splits import make_splits
 from fastnn.search.study import Study, transformers
 from fastnn.search.trial import Task
 
-if TYPE_CHECKING:
-    import os
-
 PATIENCE = 5
 
 
+@with_options(RandomSearchOptions)
 def random_search(
     build: Callable[[dict[str, Any]], Any],
     space: Mapping[str, Any],
@@ -35,21 +33,7 @@ def random_search(
     y: Any,
     n_trials: int = 20,
     epochs: int = 10,
-    *,
-    cv: Any = None,
-    validation: Any = None,
-    groups: Any = None,
-    preprocessing: Any = None,
-    metric: Any = None,
-    maximize: bool | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-    early_stopping: bool | int = True,
-    halving: bool | int | SuccessiveHalving | None = None,
-    executor: Executor | None = None,
-    workers: int | None = None,
-    journal: str | os.PathLike[str] | None = None,
-    progress: bool | None = None,
+    **options: Unpack[RandomSearchOptions],
 ) -> SearchResult:
     """Trains with hyperparameters drawn at random, and tells which did best.
 
@@ -142,32 +126,19 @@ def random_search(
     """
     dimensions = Space(space)
     n_trials, epochs = whole("n_trials", n_trials, 1), whole("epochs", epochs, 1)
-    by_halves = as_halving(halving)
-    study = make_study(
-        build,
-        X,
-        y,
-        cv,
-        validation,
-        groups,
-        preprocessing,
-        metric,
-        maximize,
-        batch_size,
-        early_stopping,
-        seed,
-    )
+    by_halves = as_halving(options["halving"])
+    study = make_study(build, X, y, options, options["validation"])
     # Without halving a journal serves a longer search too: its trials are the first ones.
     rest = {} if by_halves is None else {"halving": described(by_halves), "n_trials": n_trials}
-    written = open_journal(
-        journal, "random_search", study, epochs=epochs, space=dimensions.describe(), **rest
+    journal = open_journal(
+        options, "random_search", study, epochs=epochs, space=dimensions.describe(), **rest
     )
     tasks = [Task(i, dimensions.sample(study.draws(i)), epochs) for i in range(n_trials)]
     total = n_trials
     if by_halves is not None:
         total = sum(count for count, _ in by_halves.rungs(n_trials, epochs))
     larger = study.metric.larger_is_better(study.y)
-    with Runner(study, executor, workers, written, total, progress) as runner:
+    with Runner(study, options, journal, total) as runner:
         runner.bar.say(dimensions.notes)
         if by_halves is None:
             trials = runner.run(tasks)
@@ -178,6 +149,7 @@ def random_search(
     )
 
 
+@with_options(SearchOptions)
 def grid_search(
     build: Callable[[dict[str, Any]], Any],
     space: Mapping[str, Any],
@@ -185,20 +157,7 @@ def grid_search(
     y: Any,
     n_trials: int | None = None,
     epochs: int = 10,
-    *,
-    cv: Any = None,
-    validation: Any = None,
-    groups: Any = None,
-    preprocessing: Any = None,
-    metric: Any = None,
-    maximize: bool | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-    early_stopping: bool | int = True,
-    executor: Executor | None = None,
-    workers: int | None = None,
-    journal: str | os.PathLike[str] | None = None,
-    progress: bool | None = None,
+    **options: Unpack[SearchOptions],
 ) -> SearchResult:
     """Trains with every combination of some values of each hyperparameter.
 
@@ -238,22 +197,9 @@ def grid_search(
     dimensions = Space(space)
     epochs = whole("epochs", epochs, 1)
     combinations = grid(dimensions, n_trials)
-    study = make_study(
-        build,
-        X,
-        y,
-        cv,
-        validation,
-        groups,
-        preprocessing,
-        metric,
-        maximize,
-        batch_size,
-        early_stopping,
-        seed,
-    )
-    written = open_journal(
-        journal,
+    study = make_study(build, X, y, options, options["validation"])
+    journal = open_journal(
+        options,
         "grid_search",
         study,
         epochs=epochs,
@@ -261,7 +207,7 @@ def grid_search(
         n_trials=len(combinations),
     )
     tasks = [Task(i, params, epochs) for i, params in enumerate(combinations)]
-    with Runner(study, executor, workers, written, len(tasks), progress) as runner:
+    with Runner(study, options, journal, len(tasks)) as runner:
         runner.bar.say(dimensions.notes)
         trials = runner.run(tasks)
     return SearchResult(
@@ -306,22 +252,16 @@ def make_study(
     build: Callable[[dict[str, Any]], Any],
     X: Any,
     y: Any,
-    cv: Any,
-    validation: Any,
-    groups: Any,
-    preprocessing: Any,
-    metric: Any,
-    maximize: bool | None,
-    batch_size: int,
-    early_stopping: bool | int,
-    seed: int,
+    options: FoldOptions,
+    validation: Any = None,
 ) -> Study:
     """The study of a search's arguments, checked."""
     if not callable(build):
         raise TypeError(
             f"build: got {type(build).__name__}, expected a function of a dict of hyperparameters"
         )
-    seed = whole("seed", seed, 0)
+    seed = whole("seed", options["seed"], 0)
+    early_stopping, preprocessing = options["early_stopping"], options["preprocessing"]
     if isinstance(early_stopping, bool):
         patience = PATIENCE if early_stopping else None
     else:
@@ -329,15 +269,17 @@ def make_study(
     if isinstance(validation, (tuple, list)):
         validation = tuple(as_arrays(part) for part in validation)
     transformers(preprocessing)  # errors in it are the caller's to see, before any trial
-    X, y, splits = make_splits(as_arrays(X), as_arrays(y), cv, validation, groups, seed)
+    X, y, splits = make_splits(
+        as_arrays(X), as_arrays(y), options["cv"], validation, options["groups"], seed
+    )
     return Study(
         build,
         X,
         y,
         splits,
         preprocessing,
-        Metric(metric, maximize),
-        whole("batch_size", batch_size, 1),
+        Metric(options["metric"], options["maximize"]),
+        whole("batch_size", options["batch_size"], 1),
         patience,
         seed,
     )
@@ -355,10 +297,9 @@ def as_arrays(data: Any) -> Any:
     return array
 
 
-def open_journal(
-    path: str | os.PathLike[str] | None, kind: str, study: Study, **rest: Any
-) -> Journal | None:
+def open_journal(options: SearchOptions, kind: str, study: Study, **rest: Any) -> Journal | None:
     """The journal of a search, with what determines the search's trials; None without a path."""
+    path = options["journal"]
     if path is None:
         return None
     return Journal(

@@ -173,7 +173,8 @@ def first_bad_layer(step: TrainingStep, X: Any, y: Any, arrays: list[NDArray]) -
     ]
     if bad_parameters:
         return bad_parameters[0]
-    lowered = step.compile(X, y, arrays, len(arrays[0]), keep_all=True).lowered
+    compiled = step.compile(X, y, arrays, len(arrays[0]), keep_all=True, with_gradients=False)
+    lowered = compiled.lowered
     lowered.program.load(0, *arrays)
     lowered.program.forward()
     for node in lowered.graph.nodes[: lowered.graph.forward_count]:

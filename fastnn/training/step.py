@@ -13,6 +13,7 @@ from fastnn._compiler.graph import Graph
 from fastnn._compiler.lower import LoweredGraph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn._core.epoch import run_epoch
+from fastnn._core.rounds import Feed
 from fastnn.datasets._augment import Augment, check_images
 from fastnn.nn.execution import as_array, input_spec, layer_names, modes_of, state_of, working_dtype
 from fastnn.nn.module import Module
@@ -110,8 +111,14 @@ class TrainingStep:
 
     # -- compiling ------------------------------------------------------------------------------
 
-    def _prepare(self, inputs: Any, targets: Any, batch: int | None = None) -> list[NDArray]:
-        """The arrays of a call, with `_current` the program for them."""
+    def _prepare(
+        self, inputs: Any, targets: Any, batch: int | None = None, measures: bool = False
+    ) -> list[NDArray]:
+        """The arrays of a call, with `_current` the program for them.
+
+        Where there is nothing but to measure (and no optimizer whose program would do that too),
+        it has no backward pass.
+        """
         if isinstance(inputs, np.ndarray) and isinstance(targets, np.ndarray):
             arrays = [inputs, targets]
         else:
@@ -120,15 +127,19 @@ class TrainingStep:
         if versions != self._versions:
             self._refresh()
         first, last = arrays[0], arrays[-1]
+        with_gradients = not measures or self.optimizer is not None
         key: Hashable
         if len(arrays) == 2:
-            key = (self._modes, first.shape[1:], last.shape[1:], last.dtype.kind)
+            key = (self._modes, with_gradients, first.shape[1:], last.shape[1:], last.dtype.kind)
         else:
-            key = (self._modes, *[(array.shape[1:], array.dtype.kind) for array in arrays])
+            shapes = [(array.shape[1:], array.dtype.kind) for array in arrays]
+            key = (self._modes, with_gradients, *shapes)
         compiled = self._programs.get(key)
         batch = batch or (len(first) if first.ndim else 0)
         if compiled is None or batch > compiled.capacity or compiled.is_stale():
-            compiled = self._compile(inputs, targets, arrays, max(batch, 1))
+            compiled = self.compile(
+                inputs, targets, arrays, max(batch, 1), with_gradients=with_gradients
+            )
             self._programs[key] = compiled
         if compiled is not self._current or self._options_changed():
             self._current = compiled
@@ -136,12 +147,12 @@ class TrainingStep:
         return arrays
 
     def _prepare_epoch(
-        self, inputs: Any, targets: Any, indices: Any, batch_size: int
+        self, inputs: Any, targets: Any, indices: Any, batch_size: int, measures: bool = False
     ) -> list[NDArray]:
         """As `_prepare`, for batches of all rows, or of those that `indices` names."""
         first = as_array(flatten_structure(inputs)[0])
         total = len(first) if indices is None else len(np.atleast_1d(indices))
-        return self._prepare(inputs, targets, batch=min(batch_size, max(1, total)))
+        return self._prepare(inputs, targets, min(batch_size, max(1, total)), measures)
 
     def _refresh(self) -> None:
         """Binds the parameters to the optimizer's buffer; forgets programs that no longer hold."""
@@ -162,11 +173,6 @@ class TrainingStep:
         self._modes = modes_of(self.model)
         self._versions = (StructureVersion.count, LayoutVersion.count)
 
-    def _compile(
-        self, inputs: Any, targets: Any, arrays: Sequence[NDArray], capacity: int
-    ) -> CompiledFunction:
-        return self.compile(inputs, targets, arrays, capacity)
-
     def compile(
         self,
         inputs: Any,
@@ -174,6 +180,7 @@ class TrainingStep:
         arrays: Sequence[NDArray],
         capacity: int,
         keep_all: bool = False,
+        with_gradients: bool = True,
     ) -> CompiledFunction:
         """The program for arrays like these; `keep_all` to look at every value after a run."""
         dtype = working_dtype(self.model, arrays)
@@ -202,6 +209,7 @@ class TrainingStep:
             {**layer_names(self.loss_function, "loss"), **layer_names(self.model)},
             record,
             keep_all,
+            with_gradients,
         )
         lowered = compiled.lowered
         check_registered(lowered.graph, [self.model, self.loss_function])
@@ -349,7 +357,7 @@ class TrainingStep:
             Rows, for a loss with labels.
         finite : bool
         """
-        arrays = self._prepare_epoch(X, y, None, whole("batch_size", batch_size, 1))
+        arrays = self._prepare_epoch(X, y, None, whole("batch_size", batch_size, 1), measures=True)
         self._phase = "measured"
         return run_epoch(self._lowered.program, arrays, None, batch_size, False, callback)
 
@@ -360,14 +368,11 @@ class TrainingStep:
             raise RuntimeError("no batch has been run yet")
         return self._current.lowered
 
-    def repeated(
-        self, X: ArrayLike, y: ArrayLike, batch_size: int = 64
-    ) -> Callable[[NDArray | None], tuple]:
-        """Epochs over the same data as a function of the rows, for loops that run very many.
+    def feed(self, X: ArrayLike, y: ArrayLike, batch_size: int = 64) -> Feed:
+        """The data and the program of `epoch` or `measure`, for loops that run very many.
 
-        It trains if there is an optimizer and else measures. What an epoch depends on (shapes, the
-        model's mode and structure, the optimizer's options) is looked at here, once; the model must
-        not be changed while the function is in use. Nothing is restored where a loss is not finite.
+        What an epoch depends on (shapes, the model's mode and structure, the optimizer's options)
+        is looked at here, once; the model must not be changed while the result is in use.
 
         Parameters
         ----------
@@ -376,19 +381,12 @@ class TrainingStep:
 
         Returns
         -------
-        callable
-            Takes an array of rows, or None for all, and returns what `measure` does.
+        Feed
+            What `fastnn._core.rounds.run_rounds` takes.
         """
-        batch_size = whole("batch_size", batch_size, 1)
-        arrays = self._prepare_epoch(X, y, None, batch_size)
-        lowered = self._lowered
-        trains = self.optimizer is not None
-        self._phase = "updated" if trains else "measured"
-
-        def run(rows: NDArray | None) -> tuple:
-            return run_epoch(lowered.program, arrays, rows, batch_size, trains)
-
-        return run
+        arrays = self._prepare_epoch(X, y, None, batch_size, measures=True)
+        self._phase = "updated" if self.optimizer is not None else "measured"
+        return Feed(self._lowered.program, arrays, batch_size)
 
     def _require_optimizer(self) -> None:
         if self.optimizer is None:

@@ -4,6 +4,7 @@ An operator is added by writing a class in the file of its family and naming it 
 docs/adding-an-operator.md walks through one.
 """
 
+from fastnn._compiler.graph import OPERATORS
 from fastnn._compiler.operators.activation import (
     Activation,
     ActivationBackward,
@@ -14,7 +15,6 @@ from fastnn._compiler.operators.activation import (
     Softmax,
     SoftmaxBackward,
 )
-from fastnn._compiler.operators.base import Operator
 from fastnn._compiler.operators.convolution import (
     Conv2d,
     Conv2dBackwardInput,
@@ -73,8 +73,10 @@ from fastnn._compiler.operators.structure import (
 )
 from fastnn._compiler.operators.update import ClipFactor, CountStep, SGDUpdate, SquaredNorm
 
-OPERATORS: dict[str, Operator] = {
-    operator.name: operator()
+__all__ = ["OPERATORS"]
+
+OPERATORS.update(
+    (operator.name, operator())
     for operator in (
         *(Linear, LinearBackwardInput, LinearBackwardParameters),
         *(Conv2d, Conv2dBackwardInput, Conv2dBackwardParameters, Conv2dWeight),
@@ -91,4 +93,4 @@ OPERATORS: dict[str, Operator] = {
         *(SquaredError, SquaredErrorBackward, BinaryCrossEntropy, BinaryCrossEntropyBackward),
         *(SGDUpdate, CountStep, SquaredNorm, ClipFactor),
     )
-}
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastnn._compiler.graph import Node, Spec, Value
@@ -23,12 +23,13 @@ ITEMSIZES = {"float32": 4, "float64": 8, "int64": 8, "uint16": 2}
 REDUCTIONS = {"mean": 0, "sum": 1, "none": 2}
 
 
-@dataclass(frozen=True)
 class Size:
-    """A number that is affine in the batch: per_example * batch + constant."""
+    """A number that is affine in the batch: per_example * batch + constant; not to be changed."""
 
-    per_example: float = 0
-    constant: float = 0
+    __slots__ = ("constant", "per_example")  # a compilation makes hundreds
+
+    def __init__(self, per_example: float = 0, constant: float = 0):
+        self.per_example, self.constant = per_example, constant
 
     def __mul__(self, factor: float) -> Size:
         return Size(self.per_example * factor, self.constant * factor)
@@ -66,7 +67,7 @@ class Call:
     data: list[Value | None]
     sizes: list[Size | int] = field(default_factory=list)
     scalars: list[float] = field(default_factory=list)
-    nanoseconds: Size = Size()
+    nanoseconds: Size = field(default_factory=Size)
     workspace_per_thread: int | Size = 0
     shared_workspace: int | Size = 0
 
@@ -122,7 +123,8 @@ class Operator:
 
 def same(value: Value, **changes: Any) -> Spec:
     """The spec of a value, perhaps with changes."""
-    return replace(Spec(value.shape, value.dtype, value.batched, value.layout), **changes)
+    spec = Spec(value.shape, value.dtype, value.batched, value.layout)
+    return spec._replace(**changes) if changes else spec
 
 
 def shape_of(value: Value | None) -> tuple[int, ...] | None:

@@ -20,9 +20,12 @@ def computes_on_arrays(*batched: str) -> Callable[[Callable], Callable]:
 
     def decorate(function: Callable) -> Callable:
         signature = inspect.signature(function)
+        first_is_batched = next(iter(signature.parameters)) in batched
 
         @functools.wraps(function)
         def either(*args: Any, **options: Any) -> Any:
+            if first_is_batched and args and isinstance(args[0], Value):  # as modules call it
+                return function(*args, **options)
             bound = signature.bind(*args, **options)
             inputs = [bound.arguments[name] for name in batched if name in bound.arguments]
             leaves = [leaf for item in inputs for leaf in as_list(item)]

@@ -1,0 +1,169 @@
+"""Rounds of a training: an epoch and a measurement of other rows, one after the other.
+
+    orders ──▶ stretch of batches ──▶ stretch ──▶ ... ──▶ measurement ──▶ next round
+                     └── ends a training whose loss is not finite, or too large
+
+Trainings that run side by side in threads of one process meet in the interpreter alone. An epoch of
+a short one takes 0.1 ms, and to come back after each is to wait each time for whoever builds and
+compiles a network there. So the interpreter is not needed between rounds.
+"""
+
+import numpy as np
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport isfinite
+from libc.stdint cimport int64_t
+
+from fastnn._core.clock cimport nanoseconds
+from fastnn._core.epoch cimport (
+    ATTENTION_NANOSECONDS,
+    MAX_INPUTS,
+    RowsOfInput,
+    Sums,
+    accept_rows,
+    check_batches,
+    finish_batch,
+    forward_batch,
+)
+from fastnn._core.external cimport External
+from fastnn._core.program cimport Program
+
+cnp.import_array()
+
+
+cdef class Feed:
+    """The rows of a program's inputs, checked once for many epochs.
+
+    Parameters
+    ----------
+    program : Program
+    arrays : one array for each input
+    batch_size : int
+    """
+    cdef Program program
+    cdef list arrays             # kept alive while rows point into them
+    cdef RowsOfInput rows[MAX_INPUTS]
+    cdef Py_ssize_t inputs, batch_size
+    cdef readonly Py_ssize_t examples
+
+    def __init__(self, Program program, arrays, Py_ssize_t batch_size):
+        self.program, self.batch_size, self.inputs = program, batch_size, len(arrays)
+        if not 0 < self.inputs <= MAX_INPUTS or batch_size < 1:
+            raise ValueError(f"got {self.inputs} arrays and a batch size of {batch_size}, expected "
+                             f"1 to {MAX_INPUTS} arrays and a batch size of 1 or more")
+        program.lock.acquire()
+        try:
+            self.examples = accept_rows(program, self.rows, list(arrays), None)
+            self.arrays = [(<External>external).array
+                           for external in program.externals[:self.inputs]]
+        finally:
+            program.lock.release()
+        if self.examples == 0:
+            raise ValueError("got an empty data set, expected one example or more")
+
+
+cdef bint run_rows(Feed feed, const int64_t* order, Py_ssize_t first, Py_ssize_t stop, bint train,
+                   Sums* sums, double* deadline, object attend) except -1 nogil:
+    """Batches of the rows from `first` to `stop`; False, before the update, if a loss is not finite.
+    """
+    cdef Py_ssize_t count
+    cdef double loss
+    while first < stop:
+        count = min(feed.batch_size, stop - first)
+        if count != feed.program.batch:
+            feed.program.set_sizes(count, feed.program.threads)
+        loss = forward_batch(feed.program, feed.rows, feed.inputs, None, order, first, count)
+        if not isfinite(loss):
+            return False
+        finish_batch(feed.program, sums, loss, train)
+        first += count
+        if nanoseconds() > deadline[0]:
+            with gil:
+                PyErr_CheckSignals()
+                attend()
+            deadline[0] = nanoseconds() + ATTENTION_NANOSECONDS
+    return True
+
+
+cdef tuple rounds_of(Feed training, Feed measuring, const int64_t[:, ::1] orders,
+                     const int64_t[::1] stretches, double limit, object attend):
+    cdef Py_ssize_t first = 0, stop, done = 0, rounds = orders.shape[0], examples = orders.shape[1]
+    cdef Sums sums, held
+    cdef double loss = 0, deadline = nanoseconds() + ATTENTION_NANOSECONDS
+    cdef bint finite = True
+    results = np.empty((rounds, 6))
+    cdef double[:, ::1] table = results
+    training.program.configure(min(training.batch_size, examples))
+    measuring.program.configure(min(measuring.batch_size, measuring.examples))
+    with nogil:
+        while done < rounds and finite:
+            loss, first = 0, 0
+            while first < examples:
+                sums = Sums(0, 0, 0, 0, 0)
+                stop = min(first + stretches[done], examples)
+                finite = run_rows(training, &orders[done, 0], first, stop, True, &sums, &deadline,
+                                  attend)
+                if not finite or sums.loss / sums.examples > limit:
+                    break
+                loss += sums.loss
+                first = stop
+            if first < examples:
+                break
+            held = Sums(0, 0, 0, 0, 0)
+            finite = run_rows(measuring, NULL, 0, measuring.examples, False, &held, &deadline, attend)
+            table[done, 0] = loss / examples
+            table[done, 1] = held.examples
+            table[done, 2] = held.loss
+            table[done, 3] = held.correct
+            table[done, 4] = held.counted
+            table[done, 5] = finite
+            done += 1
+    if first == examples:
+        return results[:done], None, None
+    if not finite:
+        return results[:done], first + sums.examples, None
+    return results[:done], None, sums.loss / sums.examples
+
+
+def run_rounds(Feed training, Feed measuring, const int64_t[:, ::1] orders,
+               const int64_t[::1] stretches, double limit, attend):
+    """Trains and measures by turns, until the orders are used up or the training is over.
+
+    Parameters
+    ----------
+    training : Feed of a program with an update
+    measuring : Feed of a program that measures; all its rows are
+    orders : (rounds, examples)
+        Which rows to train on, in which order.
+    stretches : (rounds,)
+        After how many examples the mean loss is looked at.
+    limit : float
+        The largest mean loss of a stretch.
+    attend : callable
+        Called some 30 times a second; its errors end the training.
+
+    Returns
+    -------
+    results : (finished rounds, 6)
+        The training's mean loss; then, of the measurement, examples, sum of loss * examples, correct
+        rows, rows that count, and whether it is finite: if not, no round comes after.
+    bad_row : int or None
+        Where, in the order of the unfinished round, the batch begins whose loss is not finite.
+    exploded : float or None
+        The loss beyond the limit that ended the unfinished round.
+    """
+    if stretches.shape[0] != orders.shape[0] or np.min(stretches, initial=1) < 1:
+        raise ValueError("expected a stretch of 1 or more for each order")
+    if orders.size == 0 or np.min(orders) < 0 or np.max(orders) >= training.examples:
+        raise ValueError(f"orders: expected rows from 0 to {training.examples - 1}")
+    check_batches(training.program, orders.shape[1], training.batch_size)
+    training.program.lock.acquire()
+    try:
+        measuring.program.lock.acquire()
+        try:
+            return rounds_of(training, measuring, orders, stretches, limit, attend)
+        finally:
+            measuring.program.lock.release()
+    finally:
+        training.program.lock.release()
