@@ -266,6 +266,7 @@ FASTNN_INLINE vreal v_interleave_high(vreal a, vreal b) { return V_SHUFFLE(a, b,
 #else
 #define LANE_NUMBERS 0, 1
 #endif
+/* Lane i is element lanes[i] of a and b, one behind the other. */
 FASTNN_INLINE vreal v_pick(vreal a, vreal b, vmask lanes) {
 #if defined(__clang__)
   vreal v;

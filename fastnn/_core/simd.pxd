@@ -53,4 +53,5 @@ cdef extern from "simd.h" nogil:
     vreal v_mantissa(vreal x)
     vreal v_exponent(vreal x)
     vreal v_interleave_three(vreal a, vreal b, vreal c, const int part)
+    vreal v_pick(vreal a, vreal b, vmask lanes)
     vreal v_every_third(vreal a, vreal b, vreal c, const int part)

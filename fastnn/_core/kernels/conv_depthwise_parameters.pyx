@@ -23,7 +23,7 @@ from fastnn._core.kernels.depthwise_lines cimport (
 )
 from fastnn._core.kernels.depthwise_window cimport WINDOW_TILE, at_edge_of, window_products
 from fastnn._core.kernels.lanes cimport load_lanes
-from fastnn._core.simd cimport LANES, real, v_load, v_set, v_store, v_store_first, vreal
+from fastnn._core.simd cimport LANES, real, v_load, v_store, v_store_first, vreal
 from fastnn._core.step cimport Step, publish
 
 cdef enum:
