@@ -150,7 +150,7 @@ cdef inline void forward_pairs(
             x += 2 * pixels * channels
             column += pixels
         return
-    for column in range(p.columns.out_length):
+    while column < p.columns.out_length:
         channel = 0
         while channel + LANES <= channels:
             largest_of_pixel(keeps, y + channel, winner + channel if keeps else NULL, x + channel,
@@ -165,6 +165,7 @@ cdef inline void forward_pairs(
         y += channels
         winner += channels if keeps else 0
         x += 2 * channels
+        column += 1
 
 
 cdef inline vreal gradient_of(vmask winner, const int tap, vreal gradient) noexcept nogil:
@@ -216,7 +217,7 @@ cdef inline void backward_pairs(
             dx += 2 * pixels * channels
             column += pixels
         return
-    for column in range(p.columns.out_length):
+    while column < p.columns.out_length:
         channel = 0
         while channel + LANES <= channels:
             gradients_of_pixel(dx + channel, dy + channel, winner + channel, channels, row, LANES)
@@ -229,3 +230,4 @@ cdef inline void backward_pairs(
         dy += channels
         winner += channels
         dx += 2 * channels
+        column += 1
