@@ -7,12 +7,14 @@ from kernel_runner import aligned, kernel_program
 
 from fastnn._compiler.activations import KINDS
 from fastnn._compiler.convolution.algorithm import BACKWARD_INPUT, BACKWARD_PARAMETERS, FORWARD
+from fastnn._compiler.convolution.col2im import Col2im
 from fastnn._compiler.convolution.direct import Direct
 from fastnn._compiler.convolution.im2col import Im2col
 from fastnn._compiler.operators.base import Size
 from fastnn._core.aligned import aligned_empty
 
-ALGORITHMS = {algorithm.name: algorithm for algorithm in (Im2col(), Direct())}
+# Col2im computes the input's gradient only, and of one group.
+ALGORITHMS = {algorithm.name: algorithm for algorithm in (Im2col(), Direct(), Col2im())}
 # Elements behind an output that no kernel may touch.
 GUARD = 32
 UNTOUCHED = 12345.0

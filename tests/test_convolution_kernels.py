@@ -8,6 +8,7 @@ from convolution_reference import backward_input, backward_weight, forward
 from convolution_runner import ALGORITHMS, Convolution
 
 from fastnn._compiler.activations import KINDS
+from fastnn._compiler.convolution.algorithm import BACKWARD_INPUT
 from fastnn._compiler.convolution.geometry import Geometry, output_length
 
 
@@ -50,10 +51,13 @@ CASES = {
     "small images, stride": (9, geometry_of((8, 8), 5, 18, 5, 2, 2)),
     "one output pixel": (3, geometry_of((4, 4), 5, 7, 4)),
     "deep": (1, geometry_of((5, 5), 130, 70, 3, padding=1)),
+    "second layer of LeNet": (3, geometry_of((12, 12), 20, 50, 5)),
+    "several bands": (2, geometry_of((40, 30), 20, 33, 5, padding=1)),
     "wide": (1, geometry_of((3, 1500), 1, 3, 3, padding=1)),
 }
 EVERY_CASE = pytest.mark.parametrize("case", CASES)
-EVERY_ALGORITHM = pytest.mark.parametrize("name", ALGORITHMS)
+EVERY_ALGORITHM = pytest.mark.parametrize("name", ["im2col", "direct"])
+EVERY_ALGORITHM_BACKWARD = pytest.mark.parametrize("name", ALGORITHMS)
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 # The bound of a sum of n products in any order is n eps; rounding errors mostly cancel, so that
 # a few eps more than their square root would be seen as a fault only for the shortest sums.
@@ -69,6 +73,11 @@ def setup(case, dtype, rng):
         rng.standard_normal((*geometry.kernel, channels, geometry.filters)).astype(dtype),
         rng.standard_normal((images, *geometry.out_image, geometry.filters)).astype(dtype),
     )
+
+
+def skip_unfit(name, case):
+    if not ALGORITHMS[name].fits(CASES[case][1], BACKWARD_INPUT):
+        pytest.skip("computes no groups")
 
 
 def assert_exact(result, exact, absolute, terms):
@@ -90,9 +99,10 @@ def test_forward(name, case, dtype, rng):
 
 
 @EVERY_CASE
-@EVERY_ALGORITHM
+@EVERY_ALGORITHM_BACKWARD
 @DTYPES
 def test_backward_input(name, case, dtype, rng):
+    skip_unfit(name, case)
     geometry, _, weight, dy = setup(case, dtype, rng)
     dx = Convolution(name, geometry, dtype).backward_input(dy, weight)
     exact, absolute = backward_input(dy, weight, geometry)
@@ -132,17 +142,39 @@ def test_threads_give_the_same_bits(name, case, rng):
             np.testing.assert_array_equal(one, other)
 
 
+@EVERY_CASE
+def test_columns_at_any_number_of_threads_give_the_same_bits(case, rng):
+    skip_unfit("col2im", case)
+    geometry, x, weight, dy = setup(case, "float32", rng)
+    one, *others = (
+        Convolution("col2im", geometry, "float32", threads).backward_input(dy, weight, x, "relu")
+        for threads in (1, 2, 3)
+    )
+    for other in others:
+        np.testing.assert_array_equal(one, other)
+
+
 @EVERY_ALGORITHM
 @pytest.mark.parametrize("case", ["padded", "groups", "stride", "1x1"])
 @pytest.mark.parametrize("activation", [kind for kind in KINDS if kind != "identity"])
 def test_activations(name, case, activation, rng):
-    geometry, x, weight, dy = setup(case, "float64", rng)
+    geometry, x, weight, _ = setup(case, "float64", rng)
     slope = 0.3
     convolution = Convolution(name, geometry, "float64", 2)
     z = convolution.forward(x, weight)
     y = convolution.forward(x, weight, activation=activation, slope=slope)
     expected, _ = DEFINITIONS[activation](z, slope)
     np.testing.assert_allclose(y, expected, rtol=1e-14, atol=1e-14)
+
+
+@EVERY_ALGORITHM_BACKWARD
+@pytest.mark.parametrize("case", ["padded", "groups", "stride", "1x1"])
+@pytest.mark.parametrize("activation", [kind for kind in KINDS if kind != "identity"])
+def test_gradients_of_activations(name, case, activation, rng):
+    skip_unfit(name, case)
+    geometry, x, weight, dy = setup(case, "float64", rng)
+    slope = 0.3
+    convolution = Convolution(name, geometry, "float64", 2)
     before, derivative = DEFINITIONS[activation](x, slope)
     dx = convolution.backward_input(dy, weight, before, activation, slope)
     plain = convolution.backward_input(dy, weight)
@@ -178,6 +210,13 @@ def test_bad_values_reach_what_they_touch_and_nothing_else(name, bad, rng):
     touched = np.zeros(dweight.shape, bool)
     touched[:, :, 2] = True
     np.testing.assert_array_equal(~np.isfinite(dweight), touched)
+
+
+@EVERY_ALGORITHM_BACKWARD
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_gradients_reach_what_they_touch_and_nothing_else(name, bad, rng):
+    geometry, x, weight, dy = setup("padded", "float32", rng)
+    convolution = Convolution(name, geometry, "float32")
     dy[1, 0, 0, 0] = bad
     dx = convolution.backward_input(dy, weight)
     touched = np.zeros(x.shape, bool)

@@ -20,6 +20,10 @@ GEOMETRIES = [  # kernel, stride, padding, dilation
     ((3, 3), (2, 2), (1, 1), (1, 1)),
     ((1, 1), (1, 1), (0, 0), (1, 1)),
     ((5, 5), (1, 1), (2, 2), (1, 1)),
+    ((5, 5), (1, 1), (0, 0), (1, 1)),
+    ((7, 7), (1, 1), (3, 3), (1, 1)),
+    ((5, 7), (2, 1), (3, 8), (2, 1)),
+    ((2, 3), (3, 1), (4, 7), (3, 1)),
     ((7, 2), (3, 1), (3, 0), (1, 3)),
     ((3, 3), (2, 3), (4, 2), (3, 2)),
     ((2, 3), (4, 5), (0, 1), (1, 1)),
@@ -88,7 +92,7 @@ def assert_close(got, wanted, dtype, count):
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_depthwise(geometry, dtype):
     rng = np.random.default_rng(0)
-    for channels, image, images in itertools.product(CHANNELS, ((8, 13), (19, 20)), (1, 3)):
+    for channels, image, images in itertools.product(CHANNELS, ((8, 13), (9, 7), (19, 20)), (1, 3)):
         g = geometry_of(image, channels, *geometry)
         assert Depthwise().fits(g, FORWARD)
         x = rng.normal(size=(images, *image, channels)).astype(dtype)

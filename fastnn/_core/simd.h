@@ -57,6 +57,10 @@ FASTNN_INLINE vreal v_load(const real *p) { return *(const vreal *)p; }
 FASTNN_INLINE void v_store(real *p, vreal v) { *(vreal *)p = v; }
 FASTNN_INLINE vreal v_set(real x) { return x - (vreal){0}; }
 
+/* Asks for the line of memory at p: to read it soon, or to write it. */
+FASTNN_INLINE void v_prefetch(const real *p) { __builtin_prefetch(p); }
+FASTNN_INLINE void v_prefetch_to_write(real *p) { __builtin_prefetch(p, 1); }
+
 /* The first `count` lanes only: neither reads nor writes beyond them; the rest is zero. */
 FASTNN_INLINE vreal v_load_first(const real *p, ptrdiff_t count) {
 #if defined(__AVX512F__) && defined(FASTNN_DOUBLE)
@@ -262,6 +266,7 @@ FASTNN_INLINE vreal v_interleave_high(vreal a, vreal b) { return V_SHUFFLE(a, b,
 #else
 #define LANE_NUMBERS 0, 1
 #endif
+/* Lane i is element lanes[i] of a and b, one behind the other. */
 FASTNN_INLINE vreal v_pick(vreal a, vreal b, vmask lanes) {
 #if defined(__clang__)
   vreal v;

@@ -8,6 +8,8 @@ is written by one thread.
 
 The channels of a pixel end in a vector that overlaps the one before it: what both hold is computed
 twice, to the same value.
+
+The usual windows, 2 x 2 pixels side by side, have loops of their own (max_pooling_pairs.pxd).
 """
 
 from cython.parallel cimport prange
@@ -16,6 +18,15 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memset
 
 from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
+from fastnn._core.kernels.max_pooling_pairs cimport (
+    Pairs,
+    backward_pairs,
+    beats,
+    forward_pairs,
+    load_winner,
+    pairs_of,
+    store_winner,
+)
 from fastnn._core.kernels.pooling cimport (
     BLOCK_VECTORS,
     Cover,
@@ -26,39 +37,15 @@ from fastnn._core.kernels.pooling cimport (
 from fastnn._core.simd cimport (
     LANES,
     real,
-    v_and_not,
-    v_equal,
-    v_less,
-    v_load_first_short,
-    v_load_short,
-    v_or,
     v_same,
     v_select,
     v_select_whole,
     v_set,
     v_set_whole,
-    v_store_first_short,
-    v_store_short,
     vmask,
     vreal,
 )
 from fastnn._core.step cimport Step, publish
-
-
-cdef inline void store_winner(uint16_t* winner, vmask tap, const Py_ssize_t count) noexcept nogil:
-    if count == LANES:
-        v_store_short(winner, tap)
-    else:
-        v_store_first_short(winner, tap, count)
-
-
-cdef inline vmask load_winner(const uint16_t* winner, const Py_ssize_t count) noexcept nogil:
-    return v_load_short(winner) if count == LANES else v_load_first_short(winner, count)
-
-
-cdef inline vmask beats(vreal value, vreal best) noexcept nogil:
-    """Larger, or NaN: the first of equals stays, and the last NaN, as in PyTorch."""
-    return v_or(v_less(best, value), v_and_not(v_set_whole(-1), v_equal(value, value)))
 
 
 cdef inline void largest_of_window(
@@ -126,13 +113,20 @@ cdef inline void forward_pixel(
 
 
 cdef void forward_row(
-    real* y, uint16_t* winner, const real* x, const Pool* p, Py_ssize_t row,
+    real* y, uint16_t* winner, const real* x, const Pool* p, const Pairs* pairs, Py_ssize_t row,
 ) noexcept nogil:
     """Row `row` of all output rows of all images"""
     cdef Py_ssize_t image = row // p.rows.out_length
     cdef const Window* rows = p.rows.windows + (row - image * p.rows.out_length)
     cdef Py_ssize_t column, output = row * p.columns.out_length * p.channels
     x += image * p.rows.length * p.columns.length * p.channels
+    if pairs != NULL:
+        x += rows.first * p.columns.length * p.channels
+        if winner != NULL:
+            forward_pairs(True, y + output, winner + output, x, p, pairs)
+        else:
+            forward_pairs(False, y + output, NULL, x, p, pairs)
+        return
     for column in range(p.columns.out_length):
         forward_pixel(y + output, winner + output if winner != NULL else NULL, x, p,
                       rows, p.columns.windows + column)
@@ -196,7 +190,7 @@ cdef inline void gradients_of_window(
 
 
 cdef void backward_windows_row(
-    real* dx, const real* dy, const uint16_t* winner, const Pool* p, Py_ssize_t row,
+    real* dx, const real* dy, const uint16_t* winner, const Pool* p, const Pairs* pairs, Py_ssize_t row,
 ) noexcept nogil:
     """Row `row` of all output rows of all images, whose windows share no pixels"""
     cdef Py_ssize_t image = row // p.rows.out_length, channels = p.channels
@@ -213,6 +207,9 @@ cdef void backward_windows_row(
         first = rows.first if out_row > 0 else 0
         last = rows[1].first if out_row + 1 < p.rows.out_length else p.rows.length
         memset(dx + first * in_row, 0, (last - first) * in_row * sizeof(real))
+    if pairs != NULL:
+        backward_pairs(dx + rows.first * in_row, dy, winner, p, pairs)
+        return
     for column in range(p.columns.out_length):
         columns = p.columns.windows + column
         channel = 0
@@ -235,11 +232,11 @@ cdef void backward_windows_row(
 
 
 cdef void backward_row(
-    real* dx, const real* dy, const uint16_t* winner, const Pool* p, Py_ssize_t row,
+    real* dx, const real* dy, const uint16_t* winner, const Pool* p, const Pairs* pairs, Py_ssize_t row,
 ) noexcept nogil:
     """Row `row` of all input rows (output rows if no windows overlap) of all images"""
     if not p.overlaps:
-        backward_windows_row(dx, dy, winner, p, row)
+        backward_windows_row(dx, dy, winner, p, pairs, row)
         return
     cdef Py_ssize_t image = row // p.rows.length, channels = p.channels
     cdef const Cover* rows = p.rows.covers + (row - image * p.rows.length)
@@ -277,12 +274,14 @@ cdef void max_pool_forward(
 ) noexcept nogil:
     """y = the maximum over each window, NaN if one is there"""
     cdef Py_ssize_t row, rows = p.images * p.rows.out_length
+    cdef Pairs lanes = pairs_of(p)
+    cdef const Pairs* pairs = &lanes if lanes.are_all else NULL
     if threads == 1:
         for row in range(rows):
-            forward_row(y, winner, x, p, row)
+            forward_row(y, winner, x, p, pairs, row)
         return
     for row in prange(rows, schedule="static", num_threads=threads):
-        forward_row(y, winner, x, p, row)
+        forward_row(y, winner, x, p, pairs, row)
 
 
 cdef void max_pool_backward(
@@ -293,13 +292,15 @@ cdef void max_pool_backward(
 ) noexcept nogil:
     """dx = the sum of dy over the windows in which a pixel won"""
     cdef Py_ssize_t row
+    cdef Pairs lanes = pairs_of(p)
+    cdef const Pairs* pairs = &lanes if lanes.are_all else NULL
     cdef Py_ssize_t rows = p.images * (p.rows.length if p.overlaps else p.rows.out_length)
     if threads == 1:
         for row in range(rows):
-            backward_row(dx, dy, winner, p, row)
+            backward_row(dx, dy, winner, p, pairs, row)
         return
     for row in prange(rows, schedule="static", num_threads=threads):
-        backward_row(dx, dy, winner, p, row)
+        backward_row(dx, dy, winner, p, pairs, row)
 
 
 cdef void run_max_pool_forward(const Step* s) noexcept nogil:
