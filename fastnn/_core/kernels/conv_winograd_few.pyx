@@ -195,7 +195,7 @@ cdef void tile_out(
                   rows, columns, lanes)
     if job.activation == 0:
         return
-    for row in range(rows):
+    for row in range(rows):  # no-cython-lint
         for column in range(columns):
             activation_forward_row(job.activation, y + column * t.filters, y + column * t.filters,
                                    lanes, job.slope)
