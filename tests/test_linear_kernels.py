@@ -8,16 +8,18 @@ from fastnn._compiler.operators.base import PANEL_WORKSPACE_BYTES
 
 # (rows, columns, depth): columns whose last few are dot products, and others beside them.
 SHAPES = [
-    (64, 17, 64),
-    (65, 100, 784),
-    (66, 97, 65),
-    (127, 34, 130),
-    (1023, 100, 100),
-    (64, 51, 2048),
-    (64, 51, 2049),
-    (63, 100, 784),
-    (64, 101, 80),
-    (64, 100, 63),
+    (128, 65, 128),
+    (129, 100, 784),
+    (130, 97, 143),
+    (255, 82, 130),
+    (1023, 100, 257),
+    (128, 67, 2048),
+    (128, 67, 2049),
+    (127, 100, 784),
+    (64, 100, 784),
+    (128, 101, 150),
+    (128, 100, 127),
+    (128, 20, 200),
     (64, 3, 100),
 ]
 
@@ -100,11 +102,11 @@ def test_backward_to_the_input(shape, dtype):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_bad_value_reaches_its_row_and_column(bad):
-    shape = (64, 100, 784)
+    shape = (130, 100, 784)
     a, b, start, y = operands(shape, "float32")
     a[7, 783] = bad
     b[3, 98] = bad
     result = run("linear_forward", shape, "float32", [y, a, b, start], [*shape, 0], 2)
-    finite = np.ones((64, 100), bool)
+    finite = np.ones((130, 100), bool)
     finite[7] = finite[:, 98] = False
     np.testing.assert_array_equal(np.isfinite(result), finite)

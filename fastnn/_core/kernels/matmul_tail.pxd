@@ -14,9 +14,12 @@ from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_set, v_store
 
 cdef enum:
     TAIL_COLUMNS = 4
-    # A shorter depth is not worth the sums over lanes, and packed columns of a longer one would
-    # leave the first-level cache.
-    LEAST_TAIL_DEPTH = 64
+    # Fewer rows are not worth the packing, fewer whole vectors leave only tiles that wait for loads
+    # (20 columns are faster as two vectors), a shorter depth is not worth the sums over lanes, and
+    # packed columns of a longer one would leave the first-level cache.
+    LEAST_TAIL_ROWS = 128
+    LEAST_WHOLE_VECTORS = 4
+    LEAST_TAIL_DEPTH = 128
     MOST_TAIL_DEPTH = 2048
 
 
@@ -25,7 +28,8 @@ cdef inline Py_ssize_t tail_of(
 ) noexcept nogil:
     """How many of the columns to compute so: 0 where whole vectors are better."""
     cdef Py_ssize_t tail = columns % LANES
-    if (LANES < 4 * TAIL_COLUMNS or tail > TAIL_COLUMNS or columns < LANES or rows < 4 * LANES
+    if (LANES < 4 * TAIL_COLUMNS or tail > TAIL_COLUMNS
+            or columns < LEAST_WHOLE_VECTORS * LANES or rows < LEAST_TAIL_ROWS
             or depth < LEAST_TAIL_DEPTH or depth > MOST_TAIL_DEPTH):
         return 0
     return tail
