@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from kernel_runner import aligned, kernel_program
 
+import fastnn
+from fastnn import nn
 from fastnn._compiler.convolution.algorithm import BACKWARD_INPUT, BACKWARD_PARAMETERS, FORWARD
+from fastnn._compiler.convolution.choice import choose
 from fastnn._compiler.convolution.geometry import Geometry, output_length
 from fastnn._compiler.convolution.space_to_depth import SpaceToDepth
 from fastnn._compiler.convolution.winograd import Winograd
+from fastnn._compiler.convolution.winograd_few import WinogradFew
 
 # Of the largest value of the reference: the bound of the project, and what float64 leaves.
 TOLERANCE = {"float32": 5e-5, "float64": 1e-12}
@@ -196,6 +200,52 @@ def test_every_number_of_threads_gives_the_same_bits(shape, dtype):
             np.testing.assert_array_equal(a, b)
 
 
+FEW = [
+    # height, width, channels, filters, kernel, padding, images
+    (4, 4, 1, 1, 3, 0, 1),
+    (5, 7, 3, 10, 3, 1, 3),
+    (7, 7, 16, 17, 3, 1, 1),
+    (7, 7, 33, 48, 3, 1, 1),
+    (8, 5, 64, 3, 3, 2, 2),
+    (3, 3, 100, 40, 3, 2, 1),
+    (14, 14, 31, 64, 3, 1, 1),
+    (9, 9, 130, 150, 3, 1, 5),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", FEW)
+def test_few_tiles_against_a_sum_over_taps(shape, dtype):
+    case = Case(geometry_of(*shape[:-1]), shape[-1], dtype, WinogradFew())
+    x, _, weight, bias = case.doubles()
+    reference = forward_reference(x, weight, bias, case.g)
+    one = case.forward()
+    assert_close(one, reference, dtype)
+    assert_close(case.forward(bias=False), reference - bias, dtype)
+    for threads in (2, 3):
+        np.testing.assert_array_equal(case.forward(threads=threads), one)
+
+
+def test_few_tiles_write_nothing_beyond_the_output():
+    case = Case(geometry_of(7, 9, 5, 11, 3, 1), 2, "float32", WinogradFew())
+    whole = aligned(np.full(case.dy.size + 64, 7, "float32"))
+    y = whole[: case.dy.size].reshape(case.dy.shape)
+    case.program(
+        FORWARD, [y, aligned(case.x), case.prepared(FORWARD), aligned(case.bias)]
+    ).forward()
+    np.testing.assert_array_equal(y, case.forward())
+    assert (whole[case.dy.size :] == 7).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_few_tiles_show_a_bad_value(bad):
+    case = Case(geometry_of(7, 9, 17, 10, 3, 1), 2, "float32", WinogradFew())
+    case.x[1, 3, 4, 2] = bad
+    y = case.forward(RELU)
+    assert not np.isfinite(y[1]).all()
+    assert np.isfinite(y[0]).all()
+
+
 STRIDED = [
     # height, width, channels, filters, kernel, stride, padding, images
     (31, 35, 3, 16, 11, 4, 2, 2),
@@ -255,6 +305,15 @@ def test_activations_forward_and_backward(kind, algorithm, geometry):
     dx = case.backward_input(kind, slope, output=output)
     assert_close(dx, input_reference(dy, weight, geometry) * derivative(output), "float64")
     np.testing.assert_array_equal(dx, case.backward_input(kind, slope, threads=2, output=output))
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_activations_of_few_tiles(kind):
+    f, _, slope = ACTIVATIONS[kind]
+    case = Case(geometry_of(7, 9, 17, 10, 3, 1), 2, "float64", WinogradFew())
+    x, _, weight, bias = case.doubles()
+    y = case.forward(kind, slope, threads=2)
+    assert_close(y, f(forward_reference(x, weight, bias, case.g)), "float64")
 
 
 @pytest.mark.parametrize(("algorithm", "geometry"), BOTH)
@@ -322,10 +381,53 @@ def test_nothing_is_written_beyond_an_output():
 
 
 def test_what_fits():
-    winograd, blocks = Winograd(), SpaceToDepth()
+    winograd, few, blocks = Winograd(), WinogradFew(), SpaceToDepth()
+    assert few.fits(geometry_of(8, 8, 4, 4, 3, 1), FORWARD)
+    assert not few.fits(geometry_of(8, 8, 4, 4, 3, 1), BACKWARD_INPUT)
+    assert not few.fits(geometry_of(8, 8, 4, 4, 5, 1), FORWARD)
+    assert not few.fits(strided_geometry(8, 8, 4, 4, 3, 2, 1), FORWARD)
     assert winograd.fits(geometry_of(8, 8, 4, 4, 3, 1), FORWARD)
     assert not winograd.fits(geometry_of(8, 8, 4, 4, 4, 1), FORWARD)
     assert not winograd.fits(strided_geometry(8, 8, 4, 4, 3, 2, 1), FORWARD)
     assert blocks.fits(strided_geometry(64, 64, 3, 8, 11, 4, 2), FORWARD)
     assert not blocks.fits(strided_geometry(64, 64, 3, 8, 7, 2, 3), FORWARD)  # 4 x 4 taps
     assert not blocks.fits(geometry_of(8, 8, 4, 4, 3, 1), FORWARD)
+
+
+def chosen(geometry, largest_batch):
+    return choose(geometry, FORWARD, largest_batch=largest_batch).name
+
+
+def test_inference_of_a_few_images_transforms_weights_where_they_are_used():
+    deep = geometry_of(7, 7, 512, 512, 3, 1)
+    assert [chosen(deep, batch) for batch in (None, 1, 2, 3)] == [
+        "winograd",
+        "winograd_few",
+        "winograd_few",
+        "winograd",
+    ]
+    assert chosen(geometry_of(14, 14, 256, 256, 3, 1), 1) == "winograd"
+    assert chosen(geometry_of(7, 7, 32, 32, 3, 1), 1) == "winograd"
+    assert chosen(geometry_of(4, 4, 512, 512, 3, 1), 1) == "direct"
+    assert chosen(geometry_of(7, 7, 512, 8, 3, 1), 1) == "direct"
+
+
+def test_programs_of_different_largest_batch_agree():
+    """The first is planned for one image; the last runs one in a program planned for nine."""
+    fastnn.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(40, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 130, 3, padding=1)
+    ).eval()
+    x = np.random.default_rng(0).standard_normal((9, 40, 7, 6), dtype=np.float32)
+
+    def forward_kernels():
+        (compiled,) = model._programs.programs.values()
+        names = compiled.lowered.program.kernel_names
+        return [name for name in names if name.startswith("conv2d") and "weight" not in name]
+
+    one = model(x[:1])
+    assert forward_kernels() == ["conv2d_winograd_forward", "conv2d_winograd_few_forward"]
+    all_nine = model(x)
+    assert forward_kernels() == ["conv2d_winograd_forward"] * 2
+    np.testing.assert_allclose(one, all_nine[:1], atol=1e-5)
+    np.testing.assert_allclose(model(x[:1]), one, atol=1e-5)

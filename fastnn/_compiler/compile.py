@@ -50,6 +50,7 @@ def compile_function(
     if keep_all:
         optimize(graph)
     else:
+        graph.largest_batch = capacity
         optimize_inference(graph)
     threads = get_threads()
     results = [] if keep_all else graph.outputs

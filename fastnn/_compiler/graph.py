@@ -190,6 +190,7 @@ class Graph:
     nodes : forward nodes, then (after autodiff) backward nodes
     forward_count : how many of them are forward nodes
     constant_count : how many of these, from the first, depend on no input (constants.py)
+    largest_batch : that inference is planned for; None in training
     inputs, outputs : Values
     gradients : parameter or input Value -> Value of its gradient, after autodiff
     metrics : name -> Value of shape (4,) that a loss operator fills
@@ -201,6 +202,7 @@ class Graph:
         self.nodes: list[Node] = []
         self.forward_count = 0
         self.constant_count = 0
+        self.largest_batch: int | None = None
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.gradients: dict[Value, Value] = {}

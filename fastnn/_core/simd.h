@@ -57,9 +57,10 @@ FASTNN_INLINE vreal v_load(const real *p) { return *(const vreal *)p; }
 FASTNN_INLINE void v_store(real *p, vreal v) { *(vreal *)p = v; }
 FASTNN_INLINE vreal v_set(real x) { return x - (vreal){0}; }
 
-/* Asks for the line of memory at p: to read it soon, or to write it. */
-FASTNN_INLINE void v_prefetch(const real *p) { __builtin_prefetch(p); }
-FASTNN_INLINE void v_prefetch_to_write(real *p) { __builtin_prefetch(p, 1); }
+/* Asks for the line of memory at p: to read it soon, to write it, or only into the second cache. */
+FASTNN_INLINE void v_prefetch(const void *p) { __builtin_prefetch(p); }
+FASTNN_INLINE void v_prefetch_to_write(void *p) { __builtin_prefetch(p, 1); }
+FASTNN_INLINE void v_prefetch_to_second_cache(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 /* The first `count` lanes only: neither reads nor writes beyond them; the rest is zero. */
 FASTNN_INLINE vreal v_load_first(const real *p, ptrdiff_t count) {

@@ -1,4 +1,4 @@
-"""Which algorithm computes a convolution: by its shape alone, in one place.
+"""Which algorithm computes a convolution: by its shape, and the batch of inference, in one place.
 
 =================  ================================================================================
 depthwise          every channel has one filter of its own
@@ -7,6 +7,8 @@ space_to_depth     few channels and a large stride, whose blocks of pixels are c
                    that Winograd's algorithm takes (11 x 11 by 4)
 col2im             the input's gradient where channels fill no vectors, or padding (implied by a
                    kernel that fits inside only) is much of what others would multiply with
+winograd_few       3 x 3 kernels, stride 1, in the inference of an image or a few, where reading the
+                   weights takes longer than the products
 winograd           3 x 3 and 5 x 5 kernels, stride 1, and enough channels on both sides to pay for
                    the transforms
 direct             everything else
@@ -25,12 +27,20 @@ from fastnn._compiler.convolution.im2col import Im2col
 from fastnn._compiler.convolution.pointwise import Pointwise
 from fastnn._compiler.convolution.space_to_depth import SpaceToDepth
 from fastnn._compiler.convolution.winograd import PRODUCTS, UNIT, Winograd
+from fastnn._compiler.convolution.winograd_few import WinogradFew, tiles_of_image
 
 # In the order of preference.
 ALGORITHMS: dict[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
-        *(Depthwise(), Pointwise(), SpaceToDepth(), Col2im(), Winograd(), Direct(), Im2col()),
+        Depthwise(),
+        Pointwise(),
+        SpaceToDepth(),
+        Col2im(),
+        WinogradFew(),
+        Winograd(),
+        Direct(),
+        Im2col(),
     )
 }
 # What a user may ask for.
@@ -43,10 +53,20 @@ TRANSFORM_COST = 380
 COLUMN_COST = 2
 # Fewer operations have to be that much fewer to be worth the columns' way through the caches.
 COL2IM_ADVANTAGE = 0.8
+# Tiles for which Winograd's algorithm transforms the weights at every run, and how many weights of
+# a tap there must be for each: otherwise it costs as much as reading those that were kept.
+FEW_TILES = 8
+WEIGHTS_OF_TILE = 4096
 
 
-def choose(geometry: Geometry, direction: str, request: str = "auto") -> Algorithm:
+def choose(
+    geometry: Geometry, direction: str, request: str = "auto", largest_batch: int | None = None
+) -> Algorithm:
     """The algorithm of one direction ("forward", "backward_input", "backward_parameters").
+
+    Parameters
+    ----------
+    largest_batch : of a program of inference, which prepares weights once; None in training
 
     Raises
     ------
@@ -57,7 +77,7 @@ def choose(geometry: Geometry, direction: str, request: str = "auto") -> Algorit
         return next(
             algorithm
             for algorithm in ALGORITHMS.values()
-            if algorithm.fits(geometry, direction) and pays(algorithm, geometry)
+            if algorithm.fits(geometry, direction) and pays(algorithm, geometry, largest_batch)
         )
     algorithm = ALGORITHMS[request]
     if not algorithm.fits(geometry, direction):
@@ -69,12 +89,21 @@ def choose(geometry: Geometry, direction: str, request: str = "auto") -> Algorit
     return algorithm
 
 
-def pays(algorithm: Algorithm, geometry: Geometry) -> bool:
+def pays(algorithm: Algorithm, geometry: Geometry, largest_batch: int | None) -> bool:
     """Whether an algorithm that fits is the fastest of those after it."""
     if algorithm.name == "col2im":
         return col2im_pays(geometry)
-    fewest = min(geometry.channels, geometry.filters)
-    return algorithm.name != "winograd" or fewest >= WINOGRAD_CHANNELS
+    if algorithm.name not in ("winograd", "winograd_few"):
+        return True
+    if min(geometry.channels, geometry.filters) < WINOGRAD_CHANNELS:
+        return False
+    if largest_batch is None or geometry.kernel != (3, 3):
+        return algorithm.name == "winograd"
+    tiles = largest_batch * tiles_of_image(geometry)
+    weights = geometry.channels * geometry.filters
+    if tiles == 1 and weights >= WEIGHTS_OF_TILE:
+        return False  # for a single product each, neither reading U nor making it pays
+    return algorithm.name == "winograd" or tiles <= min(FEW_TILES, weights // WEIGHTS_OF_TILE)
 
 
 def col2im_pays(geometry: Geometry) -> bool:
@@ -87,7 +116,7 @@ def col2im_pays(geometry: Geometry) -> bool:
     additions = geometry.pixels * geometry.taps * channels * COLUMN_COST
     by_columns = geometry.pixels * geometry.filters * columns + additions
     winograd = ALGORITHMS["winograd"]
-    if winograd.fits(geometry, BACKWARD_INPUT) and pays(winograd, geometry):
+    if winograd.fits(geometry, BACKWARD_INPUT) and pays(winograd, geometry, None):
         outputs = 7 - geometry.kernel[0]
         tiles = -(-geometry.image[0] // outputs) * -(-geometry.image[1] // outputs)
         of_tile = PRODUCTS * geometry.filters * channels + TRANSFORM_COST * (channels + filters)

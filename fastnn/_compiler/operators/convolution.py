@@ -212,9 +212,14 @@ def convolution_call(node, data) -> Call:
 
 
 def algorithm_of(node):
-    """What computes a node: by its shape, or what was asked for."""
+    """What computes a node: by its shape and the largest batch, or what was asked for."""
     attributes = node.attributes
-    return choose(attributes["geometry"], node.operator.direction, attributes["request"])
+    return choose(
+        attributes["geometry"],
+        node.operator.direction,
+        attributes["request"],
+        node.outputs[0].graph.largest_batch,
+    )
 
 
 def prepare_weights(graph: Graph) -> Graph:

@@ -15,6 +15,7 @@ from fastnn._core.kernels.matmul cimport (
     product_block,
     row_panel_count,
 )
+from fastnn._core.kernels.matmul_tail cimport tail_of, tail_product
 from fastnn._core.simd cimport (
     LANES,
     TILE_ROWS,
@@ -52,7 +53,8 @@ cdef struct Product:
     int activation
     real slope
     const real* output         # (rows, columns), for GRADIENT
-    Py_ssize_t panels
+    Py_ssize_t panels          # of whole vectors, and one for the tail if there is one
+    Py_ssize_t tail            # last columns that dot products compute (matmul_tail.pxd)
     Py_ssize_t blocks
 
 
@@ -63,14 +65,21 @@ cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept
     cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
     cdef Py_ssize_t last_row = block_start(block + 1, p.blocks, p.rows)
     cdef Py_ssize_t first, vectors, last_lanes, count, at
-    # The one place of this module where the tiles are unrolled.
-    product_block(panel, p.panels, p.columns, last_row - row, p.depth,
-                  p.a + row * p.a_row, p.a_row, p.a_depth, p.b, p.b_row, p.b_transposed,
-                  p.c + row * p.columns, p.columns, p.start, packed)
+    if p.tail and panel == p.panels - 1:
+        first, count = p.columns - p.tail, p.tail
+        tail_product(p.c + row * p.columns, p.columns, p.a + row * p.a_row, p.a_row,
+                     p.b, p.b_row, p.b_transposed, p.start, last_row - row, first, count, p.depth,
+                     packed)
+    else:
+        # The one place of this module where the tiles are unrolled.
+        product_block(panel, p.panels - (p.tail > 0), p.columns - p.tail, last_row - row, p.depth,
+                      p.a + row * p.a_row, p.a_row, p.a_depth, p.b, p.b_row, p.b_transposed,
+                      p.c + row * p.columns, p.columns, p.start, packed)
+        panel_bounds(panel, p.panels - (p.tail > 0), p.columns - p.tail, &first, &vectors,
+                     &last_lanes)
+        count = (vectors - 1) * LANES + last_lanes
     if p.epilogue == NOTHING:
         return
-    panel_bounds(panel, p.panels, p.columns, &first, &vectors, &last_lanes)
-    count = (vectors - 1) * LANES + last_lanes
     while row < last_row:
         at = row * p.columns + first
         if p.epilogue == ACTIVATE:
@@ -96,7 +105,8 @@ cdef void multiply(
     """
     cdef Py_ssize_t tiles = (p.rows + TILE_ROWS - 1) // TILE_ROWS
     cdef Py_ssize_t task
-    p.panels = panel_count(p.columns)
+    p.tail = tail_of(p.rows, p.columns, p.depth) if p.a_depth == 1 else 0
+    p.panels = panel_count(p.columns - p.tail) + (p.tail > 0)
     if p.rows == 1 and not p.b_transposed:
         p.panels = row_panel_count(p.columns)
     p.blocks = 1

@@ -1,0 +1,112 @@
+"""Products of fully connected layers against float64, at widths that are no whole vectors."""
+
+import numpy as np
+import pytest
+from kernel_runner import aligned, kernel_program
+
+from fastnn._compiler.operators.base import PANEL_WORKSPACE_BYTES
+
+# (rows, columns, depth): columns whose last few are dot products, and others beside them.
+SHAPES = [
+    (128, 65, 128),
+    (129, 100, 784),
+    (130, 97, 143),
+    (255, 82, 130),
+    (1023, 100, 257),
+    (128, 67, 2048),
+    (128, 67, 2049),
+    (127, 100, 784),
+    (64, 100, 784),
+    (128, 101, 150),
+    (128, 100, 127),
+    (128, 20, 200),
+    (64, 3, 100),
+]
+
+
+def operands(shape, dtype, seed=0):
+    """a, b, start, and an output that is full of NaN; NaN behind a, which nothing may read."""
+    rows, columns, depth = shape
+    rng = np.random.default_rng(seed)
+    whole = aligned(np.full(rows * depth + 64, np.nan, dtype))
+    a = whole[: rows * depth].reshape(rows, depth)
+    a[...] = rng.standard_normal(a.shape)
+    b = aligned(rng.standard_normal((depth, columns)).astype(dtype))
+    start = aligned(rng.standard_normal(columns).astype(dtype))
+    return a, b, start, aligned(np.full(rows * columns + 64, np.nan, dtype))
+
+
+def run(kernel, shape, dtype, data, sizes, threads):
+    rows, columns, _ = shape
+    whole = data[0]
+    kernel_program(
+        kernel, dtype, data, sizes, [0.0], PANEL_WORKSPACE_BYTES, threads=threads
+    ).forward()
+    assert np.isnan(whole[rows * columns :]).all()
+    return whole[: rows * columns].reshape(rows, columns).copy()
+
+
+def assert_sums(got, a, b, start, dtype):
+    """|error| within c depth eps sum |a||b|."""
+    a, b, start = (np.float64(v) for v in (a, b, start))
+    bound = np.finfo(dtype).eps * (np.abs(a) @ np.abs(b) + np.abs(start)) * np.sqrt(len(b))
+    assert (np.abs(got - (a @ b + start)) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_forward(shape, dtype):
+    rows, columns, depth = shape
+    a, b, start, y = operands(shape, dtype)
+    sizes = [rows, columns, depth, 0]
+    results = [
+        run("linear_forward", shape, dtype, [y, a, b, start], sizes, threads)
+        for threads in (1, 2, 3)
+    ]
+    assert_sums(results[0], a, b, start, dtype)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    without = run("linear_forward", shape, dtype, [y, a, b, None], sizes, 2)
+    assert_sums(without, a, b, 0 * start, dtype)
+    relu = run("linear_forward", shape, dtype, [y, a, b, start], [rows, columns, depth, 1], 2)
+    np.testing.assert_array_equal(relu, np.maximum(results[0], 0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_backward_to_the_input(shape, dtype):
+    """dx (rows, columns) = dy (rows, depth) @ weight^T, weight (columns, depth)."""
+    rows, columns, depth = shape
+    dy, b, start, dx = operands(shape, dtype)
+    weight = aligned(np.ascontiguousarray(b.T))
+    x = aligned(np.random.default_rng(1).standard_normal((rows, columns)).astype(dtype))
+    results = [
+        run(
+            "linear_backward_input",
+            shape,
+            dtype,
+            [dx, dy, weight, None],
+            [rows, depth, columns, 0],
+            threads,
+        )
+        for threads in (1, 2, 3)
+    ]
+    assert_sums(results[0], dy, b, 0 * start, dtype)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    relu = run(
+        "linear_backward_input", shape, dtype, [dx, dy, weight, x], [rows, depth, columns, 1], 2
+    )
+    np.testing.assert_array_equal(relu, results[0] * (x > 0))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_value_reaches_its_row_and_column(bad):
+    shape = (130, 100, 784)
+    a, b, start, y = operands(shape, "float32")
+    a[7, 783] = bad
+    b[3, 98] = bad
+    result = run("linear_forward", shape, "float32", [y, a, b, start], [*shape, 0], 2)
+    finite = np.ones((130, 100), bool)
+    finite[7] = finite[:, 98] = False
+    np.testing.assert_array_equal(np.isfinite(result), finite)
