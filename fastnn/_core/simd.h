@@ -48,14 +48,20 @@ typedef int32_t real_bits;
 #define TILE_VECTORS 2
 #endif
 
-typedef real vreal __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
-typedef real_bits vmask __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef real vreal __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef real_bits vmask __attribute__((vector_size(VECTOR_BYTES), may_alias));
+/* Arrays begin anywhere. Not so the vectors of a function that lie on its stack: there, one that
+ * crosses a cache line costs two accesses, and does not reach a load before the store has ended. */
+typedef real vreal_anywhere __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 #define FASTNN_INLINE static inline __attribute__((always_inline, unused))
 
-FASTNN_INLINE vreal v_load(const real *p) { return *(const vreal *)p; }
-FASTNN_INLINE void v_store(real *p, vreal v) { *(vreal *)p = v; }
+FASTNN_INLINE vreal v_load(const real *p) { return *(const vreal_anywhere *)p; }
+FASTNN_INLINE void v_store(real *p, vreal v) { *(vreal_anywhere *)p = v; }
 FASTNN_INLINE vreal v_set(real x) { return x - (vreal){0}; }
+
+/* Asks for the cache line of an address that will be read or written soon; any address will do. */
+FASTNN_INLINE void prefetch_line(const real *p) { __builtin_prefetch(p, 0, 2); }
 
 /* The first `count` lanes only: neither reads nor writes beyond them; the rest is zero. */
 FASTNN_INLINE vreal v_load_first(const real *p, ptrdiff_t count) {

@@ -19,6 +19,7 @@ cdef extern from "simd.h" nogil:
     vreal v_load(const real* p)
     void v_store(real* p, vreal v)
     vreal v_set(real x)
+    void prefetch_line(const real* p)
     vreal v_load_first(const real* p, Py_ssize_t count)
     void v_store_first(real* p, vreal v, Py_ssize_t count)
     vreal v_load_strided(const real* p, Py_ssize_t stride, Py_ssize_t count)
