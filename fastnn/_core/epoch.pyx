@@ -62,7 +62,7 @@ def run_epoch(Program program, arrays, indices, Py_ssize_t batch_size, bint trai
 cdef Py_ssize_t accept_rows(Program program, RowsOfInput* rows, list arrays,
                             Augmentation augmentation) except -1:
     """Checks the arrays, tells where their rows lie, and how many there are."""
-    cdef Py_ssize_t i, count
+    cdef Py_ssize_t i, count = 0
     cdef External external, first = <External>program.externals[0]
     for i in range(len(arrays)):
         external = <External>program.externals[i]

@@ -157,7 +157,7 @@ cdef class Program:
         """Points the steps to an array of the user's; `first` lets it set the batch."""
         cdef External external = <External>self.externals[index]
         cdef cnp.ndarray array = external.accept(value)
-        cdef Py_ssize_t examples
+        cdef Py_ssize_t examples = 0
         if external.batched:
             examples = cnp.PyArray_DIM(array, 0)
             if first:

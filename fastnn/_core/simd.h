@@ -178,8 +178,7 @@ FASTNN_INLINE vreal v_scale_by_power(vreal v, vreal n) {
 }
 /* Zero for what is too small to be a normal number: arithmetic on such numbers is many times slower. */
 FASTNN_INLINE vreal v_flush(vreal v) {
-  const vmask exponent = (vmask){0} + (((real_bits)1 << (8 * sizeof(real) - 1)) - 1
-                                       - (((real_bits)1 << REAL_MANTISSA_BITS) - 1));
+  const vmask exponent = (vmask)v_set((real)__builtin_inf());  // all bits of it, and no others
   return v_zero_where(((vmask)v & exponent) == 0, v);
 }
 

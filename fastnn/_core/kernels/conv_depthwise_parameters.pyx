@@ -221,9 +221,15 @@ cdef void conv2d_depthwise_backward_parameters(
 ) noexcept nogil:
     """dweight = the sum over pixels of x * dy, dbias = that of dy"""
     cdef Py_ssize_t chunk, vector, vectors = padded_channels(c) // LANES
-    for chunk in prange(CHUNKS, schedule="static", num_threads=threads, use_threads_if=threads > 1):
+    if threads == 1:
+        for chunk in range(CHUNKS):
+            sum_chunk(sums, x, dy, c, <Tap*>workspace, chunk)
+        for vector in range(vectors):
+            add_chunks(dweight, dbias, sums, c, vector * LANES)
+        return
+    for chunk in prange(CHUNKS, schedule="static", num_threads=threads):
         sum_chunk(sums, x, dy, c, <Tap*>(workspace + threadid() * workspace_per_thread), chunk)
-    for vector in prange(vectors, schedule="static", num_threads=threads, use_threads_if=threads > 1):
+    for vector in prange(vectors, schedule="static", num_threads=threads):
         add_chunks(dweight, dbias, sums, c, vector * LANES)
 
 
