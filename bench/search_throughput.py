@@ -20,9 +20,9 @@ import fastnn
 from fastnn import nn, optim
 
 REPETITIONS = 5
-# Inputs, hidden layers, classes, examples, batch size, epochs, trials. Tracing and compiling a
-# network (2 to 6 ms) is Python, which two threads do one after the other: the shortest trials show
-# it.
+# Inputs, hidden layers, classes, examples, batch size, epochs, trials. Building and compiling a
+# network (1.5 ms and more) is Python, which two threads do one after the other: in the shortest
+# trials it takes as long as the training.
 NETWORKS = {
     "20-32-2, 2,000 examples, 20 epochs": (20, [32], 2, 2000, 32, 20, 80),
     "20-32-2, 2,000 examples, 200 epochs": (20, [32], 2, 2000, 32, 200, 16),

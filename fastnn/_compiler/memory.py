@@ -69,7 +69,7 @@ def plan_memory(
     arena_bytes = 0
     unique = {id(group): group for group in groups.values() if not group.fixed}
     for group in sorted(unique.values(), key=lambda g: (-g.size, g.first)):
-        offset = lowest_offset(group, placed)
+        offset = arena_bytes if keep_all else lowest_offset(group, placed)
         placed.append((offset, group))
         arena_bytes = max(arena_bytes, offset + group.size)
         offsets.update(dict.fromkeys(group.values, offset))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -230,7 +231,7 @@ class Probe:
         dtype = working_dtype(model, arrays)
         self.state = state_of(model)
         self.versions = StructureVersion.count, LayoutVersion.count
-        with model.evaluating():
+        with quietly_evaluating(model):
             compiled = compile_function(
                 lambda *values: model(rebuild_structure(inputs, values)),
                 [input_spec(array, dtype) for array in arrays],
@@ -267,6 +268,22 @@ class Probe:
                 outputs = np.moveaxis(outputs, 1, -1)
             found.append((layer, activation, outputs))
         return found
+
+
+@contextmanager
+def quietly_evaluating(model: Module) -> Iterator[None]:
+    """Inference mode for a trace, without a change of version: the training's own programs hold.
+
+    They would compare the whole model with what they were compiled for, and find it the same.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    for module, _ in modes:
+        vars(module)["training"] = False
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            vars(module)["training"] = mode
 
 
 def samples(model: Module) -> dict[str, tuple[NDArray, NDArray, float]]:
