@@ -5,8 +5,8 @@ depthwise          every channel has one filter of its own
 pointwise          kernels of one pixel
 space_to_depth     few channels and a large stride, whose blocks of pixels are channels of a kernel
                    that Winograd's algorithm takes (11 x 11 by 4)
-col2im             the input's gradient where channels fill no vectors, or padding (implied by a
-                   kernel that fits inside only) is much of what others would multiply with
+col2im             the input's gradient, where channels fill no vectors, or where the output is so
+                   much smaller than the input that others multiply mostly with zeros around it
 winograd_few       3 x 3 kernels, stride 1, in the inference of an image or a few, where reading the
                    weights takes longer than the products
 winograd           3 x 3 and 5 x 5 kernels, stride 1, and enough channels on both sides to pay for
