@@ -407,7 +407,7 @@ def test_inference_of_a_few_images_transforms_weights_where_they_are_used():
         "winograd",
     ]
     assert chosen(geometry_of(14, 14, 256, 256, 3, 1), 1) == "winograd"
-    assert chosen(geometry_of(7, 7, 32, 32, 3, 1), 1) == "winograd"
+    assert chosen(geometry_of(7, 7, 128, 128, 3, 1), 1) == "winograd"
     assert chosen(geometry_of(4, 4, 512, 512, 3, 1), 1) == "direct"
     assert chosen(geometry_of(7, 7, 512, 8, 3, 1), 1) == "direct"
 
@@ -416,7 +416,7 @@ def test_programs_of_different_largest_batch_agree():
     """The first is planned for one image; the last runs one in a program planned for nine."""
     fastnn.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(40, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 130, 3, padding=1)
+        nn.Conv2d(40, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 260, 3, padding=1)
     ).eval()
     x = np.random.default_rng(0).standard_normal((9, 40, 7, 6), dtype=np.float32)
 

@@ -53,10 +53,10 @@ TRANSFORM_COST = 380
 COLUMN_COST = 2
 # Fewer operations have to be that much fewer to be worth the columns' way through the caches.
 COL2IM_ADVANTAGE = 0.8
-# Tiles for which Winograd's algorithm transforms the weights at every run, and how many weights of
-# a tap there must be for each: otherwise it costs as much as reading those that were kept.
+# Winograd's algorithm transforms the weights at every run for at most so many tiles, and if there
+# are at least so many weights of a tap: fewer, transformed and kept, lie in caches (U takes 5 MB).
 FEW_TILES = 8
-WEIGHTS_OF_TILE = 4096
+MANY_WEIGHTS = 32768
 
 
 def choose(
@@ -100,10 +100,11 @@ def pays(algorithm: Algorithm, geometry: Geometry, largest_batch: int | None) ->
     if largest_batch is None or geometry.kernel != (3, 3):
         return algorithm.name == "winograd"
     tiles = largest_batch * tiles_of_image(geometry)
-    weights = geometry.channels * geometry.filters
-    if tiles == 1 and weights >= WEIGHTS_OF_TILE:
+    if geometry.channels * geometry.filters < MANY_WEIGHTS:
+        return algorithm.name == "winograd"
+    if tiles == 1:
         return False  # for a single product each, neither reading U nor making it pays
-    return algorithm.name == "winograd" or tiles <= min(FEW_TILES, weights // WEIGHTS_OF_TILE)
+    return algorithm.name == "winograd" or tiles <= FEW_TILES
 
 
 def col2im_pays(geometry: Geometry) -> bool:
