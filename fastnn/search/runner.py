@@ -48,6 +48,7 @@ class Runner:
         if executor is None:
             workers = get_num_threads() if workers is None else whole("workers", workers, 1)
             self.threads = ThreadPoolExecutor(workers, thread_name_prefix="fastnn-search")
+            workers *= 2  # a task lies ready for each thread, which need not wait for this one
         elif not hasattr(executor, "submit"):
             raise TypeError(
                 f"executor: got {type(executor).__name__}, expected a concurrent.futures.Executor"
