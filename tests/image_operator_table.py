@@ -27,17 +27,6 @@ def images(rng, batch, channels):
     return (rng.normal(scale=2, size=(batch, channels, HEIGHT, WIDTH)),)
 
 
-class AroundBatchNorm(nn.Module):
-    """f(x + BatchNorm(x))"""
-
-    def __init__(self, channels, activation):
-        super().__init__()
-        self.norm, self.activation = nn.BatchNorm2d(channels), activation
-
-    def forward(self, x):
-        return self.activation(x + self.norm(x))
-
-
 def two_images(rng, batch, channels):
     return *images(rng, batch, channels), *images(rng, batch, channels)
 
@@ -231,17 +220,6 @@ OTHERS = [
         tolerance=128,
         rowwise=False,
     ),
-    *[
-        Case(
-            f"BatchNorm2d + its input + {activation.__name__}, training",
-            lambda channels, activation=activation: AroundBatchNorm(channels, activation),
-            images,
-            lambda state, x, f=f: f(x + normalized_by_batch(state, x, "norm.")),
-            tolerance=128,
-            rowwise=False,
-        )
-        for activation, f in [(functional.relu, relu), (functional.tanh, np.tanh)]
-    ],
     Case(
         "BatchNorm2d, inference",
         lambda channels: nn.BatchNorm2d(channels).eval(),

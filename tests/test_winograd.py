@@ -125,9 +125,9 @@ class Case:
         self.program(FORWARD, data, activation, slope, threads).forward()
         return y
 
-    def backward_input(self, activation=0, slope=0.0, threads=1, output=None, addend=None, dx=None):
-        dx = aligned(np.full_like(self.x, np.nan)) if dx is None else dx
-        data = [dx, aligned(self.dy), self.prepared(BACKWARD_INPUT, threads), output, addend]
+    def backward_input(self, activation=0, slope=0.0, threads=1, output=None):
+        dx = aligned(np.full_like(self.x, np.nan))
+        data = [dx, aligned(self.dy), self.prepared(BACKWARD_INPUT, threads), output]
         self.program(BACKWARD_INPUT, data, activation, slope, threads).forward()
         return dx
 
@@ -244,22 +244,6 @@ def test_few_tiles_show_a_bad_value(bad):
     y = case.forward(RELU)
     assert not np.isfinite(y[1]).all()
     assert np.isfinite(y[0]).all()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_an_addend_comes_before_the_derivative(shape, dtype):
-    case = Case(geometry_of(*shape[:-1]), shape[-1], dtype)
-    addend = np.random.default_rng(1).standard_normal(case.x.shape).astype(dtype)
-    _, dy, weight, _ = case.doubles()
-    sums = input_reference(dy, weight, case.g) + addend
-    assert_close(case.backward_input(addend=aligned(addend)), sums, dtype)
-    got = case.backward_input(RELU, output=aligned(case.x), addend=aligned(addend))
-    assert_close(got, sums * (case.x > 0), dtype)
-    for threads in (1, 2, 3):
-        in_place = aligned(addend)
-        case.backward_input(RELU, 0.0, threads, aligned(case.x), in_place, in_place)
-        np.testing.assert_array_equal(in_place, got)
 
 
 STRIDED = [

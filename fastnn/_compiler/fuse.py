@@ -8,8 +8,6 @@ from __future__ import annotations
 from fastnn._compiler.constants import fold_batchnorms, hoist_constants
 from fastnn._compiler.graph import Graph, Node, Value
 from fastnn._compiler.operators.convolution import prepare_weights
-from fastnn._compiler.operators.normalization import addend_of
-from fastnn._compiler.sums import fuse_sums
 
 # Nodes whose kernel can apply an activation to its own output.
 TAKES_ACTIVATION = {"linear", "conv2d", "batchnorm"}
@@ -23,7 +21,6 @@ def optimize(graph: Graph) -> Graph:
         remove_unused,
         skip_gradients_of_inputs,
         skip_winners,
-        fuse_sums,
         fuse_activations,
         fuse_activation_gradients,
         own_results,
@@ -86,8 +83,7 @@ def fuse_activations(graph: Graph) -> Graph:
     """Linear + activation and BatchNorm + activation become one node.
 
     The activation must be the only reader of the output before it. A BatchNorm's backward then
-    applies the activation's gradient itself, finding it from the BatchNorm's input, unless the
-    BatchNorm adds something to its output.
+    applies the activation's gradient itself, finding it from the BatchNorm's input.
     """
     users = graph.users()
     gone: set[Node] = set()
@@ -107,10 +103,8 @@ def fuse_activations(graph: Graph) -> Graph:
         ):
             continue
         y = node.outputs[0]
-        if (
-            before.operator.name == "batchnorm"
-            and addend_of(before) is None
-            and not fuse_batchnorm_backward(graph, users, before, node, gone)
+        if before.operator.name == "batchnorm" and not fuse_batchnorm_backward(
+            graph, users, before, node, gone
         ):
             continue
         before.attributes["activation"] = node.attributes["kind"]

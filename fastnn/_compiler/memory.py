@@ -104,8 +104,6 @@ def share_memory(graph: Graph, fixed: set[Value], keep_all: bool) -> dict[Value,
             join(node.outputs[0], group_of(node.inputs[0]))
             continue
         for output, source in node.operator.in_place:
-            if source >= len(node.inputs):  # an addend that there is not
-                continue
             value, given = node.outputs[output], group_of(node.inputs[source])
             if (
                 not keep_all

@@ -27,15 +27,12 @@ class Algorithm:
     ..._weight                    prepared, weight; where `prepared_elements` is not zero
     ..._forward                   y, x, prepared or weight, bias or none; scalar: slope
     ..._backward_input            dx, dy, prepared or weight, x or none (the output of the
-                                  activation before, whose derivative is applied), addend or none
-                                  (as dx, may be dx: added before that); scalar: slope
+                                  activation before, whose derivative is applied); scalar: slope
     ..._backward_parameters       dweight, dbias or none, x, dy
     ============================  ===============================================================
     """
 
     name = ""
-    # Whether the kernel of the gradient of the input takes an addend.
-    takes_addend = False
 
     def fits(self, geometry: Geometry, direction: str) -> bool:
         """Whether it can compute this convolution in a direction."""

@@ -42,7 +42,6 @@ class Winograd(Algorithm):
     """F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5): 36 products instead of 144, or of 100."""
 
     name = "winograd"
-    takes_addend = True
 
     def fits(self, geometry: Geometry, direction: str) -> bool:
         return (

@@ -110,10 +110,6 @@ class Operator:
         """`reads_beyond`, or fewer where the sizes of a node allow it."""
         return self.reads_beyond
 
-    def takes_addend(self, node: Node) -> bool:
-        """Whether the kernel can add one more, last input to the first output (sums.py)."""
-        return False
-
     def least_batch(self, node: Node) -> int:
         """The smallest batch that makes sense."""
         return 1

@@ -82,7 +82,7 @@ class Conv2d(Operator):
 
 
 class Conv2dBackwardInput(Operator):
-    """dx; inputs dy, weight, x, and perhaps what is added to dx (sums.py).
+    """dx; inputs dy, weight, x.
 
     x is read only where the fusing pass has put the gradient of the activation that made x here.
     """
@@ -90,26 +90,17 @@ class Conv2dBackwardInput(Operator):
     name = "conv2d_backward_input"
     layout = "channels"
     direction = BACKWARD_INPUT
-    in_place = ((0, 3),)
 
     def infer(self, node):
         return [same(node.inputs[2])]
 
     def lower(self, node):
-        dy, weight, x, *addends = node.inputs
+        dy, weight, x = node.inputs
         read = x if activation_of(node) != "identity" else None
-        addend = addends[0] if addends else None
-        return [convolution_call(node, [node.outputs[0], dy, weight, read, addend])]
-
-    def takes_addend(self, node):
-        return (
-            len(node.inputs) == 3
-            and activation_of(node) == "identity"
-            and algorithm_of(node).takes_addend
-        )
+        return [convolution_call(node, [node.outputs[0], dy, weight, read])]
 
     def flops(self, node):
-        return node.attributes["geometry"].flops() + len(node.inputs[3:]) * node.outputs[0].size
+        return node.attributes["geometry"].flops()
 
 
 class Conv2dBackwardParameters(Operator):

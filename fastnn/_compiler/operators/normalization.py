@@ -23,8 +23,8 @@ PARTIAL_SUMS_BYTES = 1 << 20
 
 
 class BatchNorm(Operator):
-    """y = f((x - mean) / sqrt(var + eps) * weight + bias + addend); inputs x, weight, bias,
-    running_mean, running_var, batches_tracked (all but x may be None), perhaps addend (sums.py).
+    """y = f((x - mean) / sqrt(var + eps) * weight + bias); inputs x, weight, bias, running_mean,
+    running_var, batches_tracked (all but x may be None).
 
     Attributes: `training` (batch statistics, which also move the running averages), `eps`,
     `momentum` (None: cumulative); `activation` and `slope` are set by the fusing pass. Outputs
@@ -34,7 +34,6 @@ class BatchNorm(Operator):
     name = "batchnorm"
     layout = "channels"
     updates_state = True
-    in_place = ((0, 6),)
 
     def infer(self, node):
         x, *parameters = node.inputs
@@ -66,7 +65,7 @@ class BatchNorm(Operator):
         ]
 
     def lower(self, node):
-        x, weight, bias, running_mean, running_var, batches_tracked = node.inputs[:6]
+        x, weight, bias, running_mean, running_var, batches_tracked = node.inputs
         y, mean, inverse_std = node.outputs
         attributes = node.attributes
         sizes = [rows(x), x.columns, KINDS[activation_of(node)]]
@@ -76,11 +75,10 @@ class BatchNorm(Operator):
             data = [y, mean, inverse_std, running_mean, running_var, x, weight, bias]
             return [Call("batchnorm_inference", data, sizes, [attributes["eps"], slope], time)]
         momentum = -1.0 if attributes["momentum"] is None else attributes["momentum"]
-        state = [running_mean, running_var, batches_tracked]
         return [
             Call(
                 "batchnorm_forward",
-                [y, mean, inverse_std, *state, x, weight, bias, addend_of(node)],
+                [y, mean, inverse_std, running_mean, running_var, batches_tracked, x, weight, bias],
                 sizes,
                 [attributes["eps"], momentum, slope],
                 time,
@@ -88,26 +86,13 @@ class BatchNorm(Operator):
             )
         ]
 
-    def takes_addend(self, node):
-        return (
-            node.attributes["training"]
-            and activation_of(node) == "identity"
-            and addend_of(node) is None
-        )
-
     def least_batch(self, node):
         # One value for a channel has no variance.
         return 2 if node.attributes["training"] and node.inputs[0].rows == 1 else 1
 
     def flops(self, node):
         # Mean 1, variance 3; minus mean, by deviation, weight and bias 4.
-        each = 8 if node.attributes["training"] else 4
-        return (each + (addend_of(node) is not None)) * node.inputs[0].size
-
-
-def addend_of(batchnorm):
-    """What a BatchNorm adds to its output before the activation, or None."""
-    return batchnorm.inputs[6] if len(batchnorm.inputs) > 6 else None
+        return (8 if node.attributes["training"] else 4) * node.inputs[0].size
 
 
 class FoldBatchNorm(Operator):

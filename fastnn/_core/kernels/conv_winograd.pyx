@@ -57,14 +57,13 @@ cdef enum:
 
 
 cdef struct Forward:
-    # y = f(conv(x, U) + bias), or dx = (conv(dy, U) + addend) f'(output)
+    # y = f(conv(x, U) + bias), or dx = conv(dy, U) f'(output)
     Tiling t
     real* y
     const real* x
     const real* prepared
     const real* bias
     const real* output
-    const real* addend
     bint is_gradient
     int activation
     real slope
@@ -173,10 +172,9 @@ cdef void product(
 cdef void tiles_out(
     const Forward* f, const real* m, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t last,
 ) noexcept nogil:
-    """y = A^T m A + bias + addend, then the activation of each row of a tile while it is in the cache"""
+    """y = A^T m A + bias, then the activation of each row of a tile while it is in the cache"""
     cdef const Tiling* t = &f.t
     cdef Py_ssize_t tile, image, of_image, top, left, rows, columns, at, row
-    cdef const real* addend = NULL
     for tile in range(first, last):
         image = tile // t.tiles_of_image
         of_image = tile - image * t.tiles_of_image
@@ -185,14 +183,12 @@ cdef void tiles_out(
         rows = min(t.outputs, t.out_height - top)
         columns = min(t.outputs, t.out_width - left)
         at = ((image * t.out_height + top) * t.out_width + left) * t.filters
-        if f.addend != NULL:
-            addend = f.addend + at
         if t.taps == 3:
             output_tile(3, f.y + at, t.out_width * t.filters, t.filters,
-                        m + (tile - first) * t.wide_filters, plane, f.bias, addend, rows, columns)
+                        m + (tile - first) * t.wide_filters, plane, f.bias, rows, columns)
         else:
             output_tile(5, f.y + at, t.out_width * t.filters, t.filters,
-                        m + (tile - first) * t.wide_filters, plane, f.bias, addend, rows, columns)
+                        m + (tile - first) * t.wide_filters, plane, f.bias, rows, columns)
         if f.activation == 0:
             continue
         for row in range(rows):  # no-cython-lint
@@ -205,26 +201,14 @@ cdef void tiles_out(
             at += t.out_width * t.filters
 
 
-cdef inline void fetch_outputs(
-    const Forward* f, Py_ssize_t first, Py_ssize_t last, Py_ssize_t point,
+cdef inline void fetch_output(
+    const Tiling* t, const real* y, Py_ssize_t first, Py_ssize_t last, Py_ssize_t point,
 ) noexcept nogil:
-    """What tiles_out will write or read beside, on its way to the cache while products are computed.
+    """A part of the rows of some tiles of y, on its way to the cache while products are computed.
 
     The output of a layer is kept for the backward pass, and so is written to memory that has long left
     the caches; a gradient goes where another one was a moment ago.
     """
-    if not f.is_gradient:
-        fetch_part(&f.t, f.y, first, last, point)
-    if f.addend != NULL:
-        fetch_part(&f.t, f.addend, first, last, point)
-    if f.is_gradient and f.activation != 0:
-        fetch_part(&f.t, f.output, first, last, point)
-
-
-cdef inline void fetch_part(
-    const Tiling* t, const real* y, Py_ssize_t first, Py_ssize_t last, Py_ssize_t point,
-) noexcept nogil:
-    """One of PRODUCTS parts of the rows of some tiles"""
     cdef Py_ssize_t row = t.out_width * t.filters
     cdef Py_ssize_t begin = pixel_row(t, first) * row, size = pixel_row(t, last) * row - begin
     cdef Py_ssize_t at = begin + point * size // PRODUCTS, end = begin + (point + 1) * size // PRODUCTS
@@ -257,7 +241,8 @@ cdef void forward_block(
     memset(zeros, 0, POINTS * wide * sizeof(real))
     tiles_in(t, v, plane, f.x, first, last, zeros)
     for point in range(PRODUCTS):
-        fetch_outputs(f, first, last, point)
+        if not f.is_gradient:
+            fetch_output(t, f.y, first, last, point)
         for panel in range(t.panels):
             product(t, m + point * plane, v + point * plane, f.prepared, last - first, point, panel)
     tiles_out(f, m, plane, first, last)
@@ -317,7 +302,7 @@ cdef void conv2d_winograd_forward(
     """y = f(conv(x, weight) + bias)"""
     cdef Forward f
     f.t = tiling_of(g, False)
-    f.y, f.x, f.prepared, f.bias, f.output, f.addend = y, x, prepared, bias, NULL, NULL
+    f.y, f.x, f.prepared, f.bias, f.output = y, x, prepared, bias, NULL
     f.is_gradient, f.activation, f.slope = False, g.activation, slope
     if f.t.stride > 1:
         blocks_of_images(&f.t, g, shared, x, threads)
@@ -331,16 +316,15 @@ cdef void conv2d_winograd_backward_input(
     const real* dy,        # (images, out_height, out_width, filters)
     const real* prepared,  # by conv2d_winograd_weight, for_backward
     const real* x,         # as dx, or NULL: the output of the activation before
-    const real* addend,    # as dx, or NULL; may be dx; without a stride only
     const Convolution* g, real slope,
     char* workspace, Py_ssize_t workspace_per_thread, real* shared, int threads,
 ) noexcept nogil:
-    """dx = conv(dy, weight turned round) + addend, times the derivative of the activation of x"""
+    """dx = conv(dy, weight turned round), times the derivative of the activation that made x"""
     cdef Forward f
     cdef int activation = g.activation if x != NULL else 0
     cdef Py_ssize_t row, size
     f.t = tiling_of(g, True)
-    f.y, f.x, f.prepared, f.bias, f.output, f.addend = dx, dy, prepared, NULL, x, addend
+    f.y, f.x, f.prepared, f.bias, f.output = dx, dy, prepared, NULL, x
     f.is_gradient, f.activation, f.slope = True, activation, slope
     if f.t.stride == 1:
         forward(&f, workspace, workspace_per_thread, shared, threads)
@@ -383,9 +367,8 @@ cdef void run_conv2d_winograd_forward(const Step* s) noexcept nogil:
 cdef void run_conv2d_winograd_backward_input(const Step* s) noexcept nogil:
     cdef Convolution g = convolution_of(s)
     conv2d_winograd_backward_input(
-        <real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3], <real*>s.data[4],
-        &g, <real>s.scalar[0], s.workspace, s.workspace_per_thread, <real*>s.shared_workspace,
-        s.threads)
+        <real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3], &g,
+        <real>s.scalar[0], s.workspace, s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
 
 
 KERNELS = {

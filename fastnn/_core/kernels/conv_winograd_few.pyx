@@ -191,7 +191,7 @@ cdef void tile_out(
     cdef vreal bias = v_set(0)
     if job.bias != NULL:
         bias = v_load_first(job.bias + first, lanes)
-    output_vector(3, False, False, y, t.out_width * t.filters, t.filters, m, GROUP * LANES, bias, NULL,
+    output_vector(3, False, y, t.out_width * t.filters, t.filters, m, GROUP * LANES, bias,
                   rows, columns, lanes)
     if job.activation == 0:
         return

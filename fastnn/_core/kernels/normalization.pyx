@@ -48,12 +48,11 @@ cdef enum:
     STRIP_ROWS = 8           # at least: the sums of a strip are read and written once
 
 cdef enum Pass:
-    # What is done to each element: two of sums, then four of results.
+    # What is done to each element: two of sums, then three of results.
     NOTHING
     MOMENTS
     GRADIENT_SUMS
     NORMALIZE
-    NORMALIZE_AND_ADD
     GRADIENTS
     GRADIENTS_OF_CONSTANTS   # where the statistics did not depend on x
 
@@ -64,7 +63,6 @@ cdef struct Batch:
     real slope
     const real* x              # (rows, channels)
     const real* dy             # (rows, channels)
-    const real* addend         # (rows, channels), of NORMALIZE_AND_ADD
     real* result               # (rows, channels): y or dx
     real* sums                 # (chunks, vectors, 3, LANES), see moments_of and sums_of
     # (channels,) each, NULL where absent
@@ -141,34 +139,27 @@ cdef inline void moments_of(const int vectors, const Batch* b, const Piece* p) n
 
 
 cdef inline void normalize(
-    const bint adds, const int vectors, const int activation, const Batch* b, const Piece* p,
+    const int vectors, const int activation, const Batch* b, const Piece* p,
 ) noexcept nogil:
-    """y = f((x - mean) * inverse_std * weight + bias + addend)"""
+    """y = f((x - mean) * inverse_std * weight + bias)"""
     cdef vreal center[4]
     cdef vreal scale[4]
     cdef vreal offset[4]
     cdef vreal normal
     cdef const real* x = b.x + p.row * b.channels + p.channel
     cdef real* y = b.result + p.row * b.channels + p.channel
-    cdef const real* addend = b.addend
     cdef Py_ssize_t row, channels = b.channels, lanes = LANES if vectors > 1 else p.lanes
     cdef real slope = b.slope
     cdef int j
-    if adds:
-        addend += p.row * b.channels + p.channel
     for j in range(vectors):
         load_channels(&center[j], &scale[j], &offset[j], b, p.channel + j * LANES, lanes)
     for row in range(p.rows):  # no-cython-lint
         for j in range(vectors):
             # The mean comes off first: as a part of the offset it would take digits from it.
             normal = (load_lanes(x + j * LANES, lanes) - center[j]) * scale[j] + offset[j]
-            if adds:
-                normal = normal + load_lanes(addend + j * LANES, lanes)
             store_lanes(y + j * LANES, activate(activation, normal, slope), lanes)
         x += channels
         y += channels
-        if adds:
-            addend += channels
 
 
 cdef inline vreal gradient_before(
@@ -239,8 +230,8 @@ cdef inline void do_vectors(
 ) noexcept nogil:
     if which == MOMENTS:
         moments_of(vectors, b, p)
-    elif which == NORMALIZE or which == NORMALIZE_AND_ADD:
-        normalize(which == NORMALIZE_AND_ADD, vectors, activation, b, p)
+    elif which == NORMALIZE:
+        normalize(vectors, activation, b, p)
     else:
         gradients_of(which, vectors, activation, b, p)
 
@@ -296,8 +287,6 @@ cdef void do_chunk(
             choose_activation(MOMENTS, b, &p, last_channel)
         elif which == NORMALIZE:
             choose_activation(NORMALIZE, b, &p, last_channel)
-        elif which == NORMALIZE_AND_ADD:
-            choose_activation(NORMALIZE_AND_ADD, b, &p, last_channel)
         elif which == GRADIENT_SUMS:
             choose_activation(GRADIENT_SUMS, b, &p, last_channel)
         elif which == GRADIENTS:
@@ -446,7 +435,7 @@ cdef void two_passes(int sums, int results, const Batch* b, int threads) noexcep
 
 
 cdef void batchnorm_forward(
-    real* y,                   # (rows, channels), may be addend
+    real* y,                   # (rows, channels)
     real* mean,                # (channels,)
     real* inverse_std,         # (channels,)
     real* running_mean,        # (channels,) or NULL
@@ -455,12 +444,11 @@ cdef void batchnorm_forward(
     const real* x,             # (rows, channels)
     const real* weight,        # (channels,) or NULL
     const real* bias,          # (channels,) or NULL
-    const real* addend,        # (rows, channels) or NULL
     Py_ssize_t rows, Py_ssize_t channels, int activation, real eps, double momentum, real slope,
     real* workspace,           # (chunks, vectors, 3, LANES)
     int threads,
 ) noexcept nogil:
-    """y = f((x - mean) inverse_std weight + bias + addend), by the mean and the biased variance of x
+    """y = f((x - mean) * inverse_std * weight + bias), by the mean and the biased variance of x
 
     running = (1 - momentum) * running + momentum * that of the batch, its variance unbiased; with a
     negative momentum the average over all batches so far, which `batches_tracked` counts.
@@ -471,10 +459,10 @@ cdef void batchnorm_forward(
         if momentum < 0:
             momentum = 1 / <double>batches_tracked[0]
     b.rows, b.channels, b.activation, b.slope = rows, channels, activation, slope
-    b.result, b.x, b.addend, b.sums = y, x, addend, workspace
+    b.result, b.x, b.sums = y, x, workspace
     b.mean, b.inverse_std, b.weight, b.bias, b.eps = mean, inverse_std, weight, bias, eps
     b.running_mean, b.running_var, b.momentum = running_mean, running_var, <real>momentum
-    two_passes(MOMENTS, NORMALIZE if addend == NULL else NORMALIZE_AND_ADD, &b, threads)
+    two_passes(MOMENTS, NORMALIZE, &b, threads)
 
 
 cdef void batchnorm_inference(
@@ -545,9 +533,8 @@ cdef void batchnorm_backward(
 cdef void run_batchnorm_forward(const Step* s) noexcept nogil:
     batchnorm_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
                       <real*>s.data[4], <int64_t*>s.data[5], <real*>s.data[6], <real*>s.data[7],
-                      <real*>s.data[8], <real*>s.data[9], s.size[0], s.size[1], <int>s.size[2],
-                      <real>s.scalar[0], s.scalar[1], <real>s.scalar[2], <real*>s.workspace,
-                      s.threads)
+                      <real*>s.data[8], s.size[0], s.size[1], <int>s.size[2], <real>s.scalar[0],
+                      s.scalar[1], <real>s.scalar[2], <real*>s.workspace, s.threads)
 
 
 cdef void run_batchnorm_inference(const Step* s) noexcept nogil:

@@ -120,15 +120,14 @@ cdef inline void input_tile(
 
 
 cdef inline void output_vector(
-    const int taps, const bint whole, const bint adds,
+    const int taps, const bint whole,
     real* y, const Py_ssize_t row, const Py_ssize_t pixel,
-    const real* m, const Py_ssize_t plane, vreal bias, const real* addend,
+    const real* m, const Py_ssize_t plane, vreal bias,
     const Py_ssize_t rows, const Py_ssize_t columns, const Py_ssize_t lanes,
 ) noexcept nogil:
     """LANES filters of a tile's (rows, columns) pixels; all columns if `whole`, else of `lanes`."""
     cdef vreal along[24]
     cdef vreal outputs[4]
-    cdef vreal value
     cdef const real* last_plane = m + POINTS * plane
     cdef const real* last_row = y + rows * row
     cdef vreal* to = along
@@ -142,44 +141,12 @@ cdef inline void output_vector(
     while y != last_row:
         output_transform(taps, outputs, 1, at[0], at[1], at[2], at[3], at[4], at[5])
         for j in range(7 - taps):
-            value = outputs[j] + bias
             if whole:
-                if adds:
-                    value = value + v_load(addend + j * pixel)
-                v_store(y + j * pixel, value)
+                v_store(y + j * pixel, outputs[j] + bias)
             elif j < columns:
-                if adds:
-                    value = value + v_load_first(addend + j * pixel, lanes)
-                v_store_first(y + j * pixel, value, lanes)
+                v_store_first(y + j * pixel, outputs[j] + bias, lanes)
         at += POINTS
         y += row
-        if adds:
-            addend += row
-
-
-cdef inline void output_vectors(
-    const int taps, const bint adds,
-    real* y, const Py_ssize_t row, const Py_ssize_t filters,
-    const real* m, const Py_ssize_t plane, const real* bias, const real* addend,
-    const Py_ssize_t rows, const Py_ssize_t columns,
-) noexcept nogil:
-    """All filters of a tile; `adds` (a literal) if there is an addend."""
-    cdef Py_ssize_t first = 0, lanes
-    cdef vreal start = v_set(0)
-    if columns >= 7 - taps:
-        while first + LANES <= filters:
-            if bias != NULL:
-                start = v_load(bias + first)
-            output_vector(taps, True, adds, y + first, row, filters, m + first, plane, start,
-                          addend + first if adds else NULL, rows, columns, LANES)
-            first += LANES
-    while first < filters:
-        lanes = filters - first if filters - first < LANES else LANES
-        if bias != NULL:
-            start = v_load_first(bias + first, lanes)
-        output_vector(taps, False, adds, y + first, row, filters, m + first, plane, start,
-                      addend + first if adds else NULL, rows, columns, lanes)
-        first += LANES
 
 
 cdef inline void output_tile(
@@ -188,14 +155,25 @@ cdef inline void output_tile(
     const Py_ssize_t filters,
     const real* m, const Py_ssize_t plane,
     const real* bias,                   # (filters,) or NULL
-    const real* addend,                 # as y, or NULL; may be y
     const Py_ssize_t rows, const Py_ssize_t columns,
 ) noexcept nogil:
-    """y = A^T m A + bias + addend: the tile's (rows, columns) pixels that lie in the image"""
-    if addend == NULL:
-        output_vectors(taps, False, y, row, filters, m, plane, bias, NULL, rows, columns)
-    else:
-        output_vectors(taps, True, y, row, filters, m, plane, bias, addend, rows, columns)
+    """y = A^T m A + bias: the tile's (rows, columns) pixels that lie in the image"""
+    cdef Py_ssize_t first = 0, lanes
+    cdef vreal start = v_set(0)
+    if columns >= 7 - taps:
+        while first + LANES <= filters:
+            if bias != NULL:
+                start = v_load(bias + first)
+            output_vector(taps, True, y + first, row, filters, m + first, plane, start,
+                          rows, columns, LANES)
+            first += LANES
+    while first < filters:
+        lanes = filters - first if filters - first < LANES else LANES
+        if bias != NULL:
+            start = v_load_first(bias + first, lanes)
+        output_vector(taps, False, y + first, row, filters, m + first, plane, start,
+                      rows, columns, lanes)
+        first += LANES
 
 
 cdef inline void output_gradient_vector(
