@@ -48,16 +48,13 @@ typedef int32_t real_bits;
 #define TILE_VECTORS 2
 #endif
 
-typedef real vreal __attribute__((vector_size(VECTOR_BYTES), may_alias));
-typedef real_bits vmask __attribute__((vector_size(VECTOR_BYTES), may_alias));
-/* Arrays begin anywhere. Not so the vectors of a function that lie on its stack: there, one that
- * crosses a cache line costs two accesses, and does not reach a load before the store has ended. */
-typedef real vreal_anywhere __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef real vreal __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef real_bits vmask __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 #define FASTNN_INLINE static inline __attribute__((always_inline, unused))
 
-FASTNN_INLINE vreal v_load(const real *p) { return *(const vreal_anywhere *)p; }
-FASTNN_INLINE void v_store(real *p, vreal v) { *(vreal_anywhere *)p = v; }
+FASTNN_INLINE vreal v_load(const real *p) { return *(const vreal *)p; }
+FASTNN_INLINE void v_store(real *p, vreal v) { *(vreal *)p = v; }
 FASTNN_INLINE vreal v_set(real x) { return x - (vreal){0}; }
 
 /* Asks for the line of memory at p: to read it soon, to write it, or only into the second cache. */

@@ -13,8 +13,7 @@ from fastnn._compiler.convolution.geometry import Geometry
 
 # Numbers of winograd_tiling.pxd, conv_winograd.pyx and conv_winograd_gradient.pyx.
 # They are explained there.
-POINTS = 6
-PRODUCTS = POINTS * POINTS
+PRODUCTS = 36
 UNIT = 16
 BLOCK_BYTES = 524288
 BLOCK_TILES = 24
@@ -63,15 +62,15 @@ class Winograd(Algorithm):
         wide = max(channels, filters)
         if direction != BACKWARD_PARAMETERS:
             tiles = block_tiles(BLOCK_BYTES, PRODUCTS * wide * itemsize)
-            team = POINTS * wide + 2 * PRODUCTS * (TEAM_TILES * wide + UNIT)
+            team = wide + 2 * PRODUCTS * (TEAM_TILES * wide + UNIT)
             if self.prepared_elements(geometry, direction) * itemsize <= TEAM_WORTH_BYTES:
                 team = 0
             return Workspace(
-                per_thread=itemsize * (POINTS * wide + (PRODUCTS + 1) * (tiles * wide + UNIT)),
+                per_thread=itemsize * (wide + (PRODUCTS + 1) * (tiles * wide + UNIT)),
                 shared=itemsize * team,
             )
         tiles = block_tiles(GRADIENT_BLOCK_BYTES, PRODUCTS * (channels + filters) * itemsize)
-        planes = POINTS * wide + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)
+        planes = wide + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)
         sums = PRODUCTS * self._weight_plane(geometry.channels, geometry.filters) + filters
         chunks = max(1, min(SUMS_BYTES // (sums * itemsize), MOST_CHUNKS))
         # The planes of a block are a thread's, or the team's; then a thread may hold a task's sums.

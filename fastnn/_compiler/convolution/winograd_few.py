@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastnn._compiler.convolution.algorithm import FORWARD, Algorithm, Workspace
 from fastnn._compiler.convolution.geometry import Geometry
-from fastnn._compiler.convolution.winograd import POINTS, PRODUCTS, UNIT, whole_units
+from fastnn._compiler.convolution.winograd import PRODUCTS, UNIT, whole_units
 from fastnn._compiler.operators.base import Size
 
 # Of conv_winograd_few.pyx.
@@ -46,5 +46,5 @@ class WinogradFew(Algorithm):
         return Workspace(
             per_thread=itemsize * PRODUCTS * MOST_LANES * in_groups,
             shared=itemsize
-            * (PRODUCTS * channels * (tiles + in_groups) + POINTS * channels + PRODUCTS * UNIT),
+            * (PRODUCTS * channels * (tiles + in_groups) + channels + PRODUCTS * UNIT),
         )

@@ -32,17 +32,8 @@ from fastnn._core.kernels.winograd_tiling cimport (
     weight_at,
     whole_units,
 )
-from fastnn._core.kernels.winograd_transforms cimport POINTS, PRODUCTS
-from fastnn._core.simd cimport (
-    LANES,
-    v_prefetch_to_second_cache,
-    real,
-    v_load,
-    v_load_first,
-    v_set,
-    v_store,
-    vreal,
-)
+from fastnn._core.kernels.winograd_transforms cimport PRODUCTS
+from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_set, v_store, vreal
 from fastnn._core.step cimport Step, publish
 
 
@@ -53,7 +44,6 @@ cdef enum:
     # Otherwise planes that one core writes and another reads would cost more than they save.
     TEAM_WORTH_TILES = 24
     TEAM_WORTH_BYTES = 4194304
-    LINE_BYTES = 64
 
 
 cdef struct Forward:
@@ -201,29 +191,6 @@ cdef void tiles_out(
             at += t.out_width * t.filters
 
 
-cdef inline void fetch_output(
-    const Tiling* t, const real* y, Py_ssize_t first, Py_ssize_t last, Py_ssize_t point,
-) noexcept nogil:
-    """A part of the rows of some tiles of y, on its way to the cache while products are computed.
-
-    The output of a layer is kept for the backward pass, and so is written to memory that has long left
-    the caches; a gradient goes where another one was a moment ago.
-    """
-    cdef Py_ssize_t row = t.out_width * t.filters
-    cdef Py_ssize_t begin = pixel_row(t, first) * row, size = pixel_row(t, last) * row - begin
-    cdef Py_ssize_t at = begin + point * size // PRODUCTS, end = begin + (point + 1) * size // PRODUCTS
-    while at < end:
-        v_prefetch_to_second_cache(y + at)
-        at += LINE_BYTES // <Py_ssize_t>sizeof(real)
-
-
-cdef inline Py_ssize_t pixel_row(const Tiling* t, Py_ssize_t tile) noexcept nogil:
-    """The first row of a tile's outputs, counted through all images."""
-    cdef Py_ssize_t image = tile // t.tiles_of_image
-    cdef Py_ssize_t row = (tile - image * t.tiles_of_image) // t.tiles_across * t.outputs
-    return image * t.out_height + min(row, t.out_height)
-
-
 cdef void forward_block(
     const Forward* f, Py_ssize_t block, Py_ssize_t blocks, real* workspace,
 ) noexcept nogil:
@@ -235,14 +202,12 @@ cdef void forward_block(
     cdef Py_ssize_t first = block_start(block, blocks, t.tiles)
     cdef Py_ssize_t last = block_start(block + 1, blocks, t.tiles)
     cdef real* zeros = workspace
-    cdef real* m = workspace + POINTS * wide
+    cdef real* m = workspace + wide
     cdef real* v = m + plane
     cdef Py_ssize_t point, panel
-    memset(zeros, 0, POINTS * wide * sizeof(real))
+    memset(zeros, 0, wide * sizeof(real))
     tiles_in(t, v, plane, f.x, first, last, zeros)
     for point in range(PRODUCTS):
-        if not f.is_gradient:
-            fetch_output(t, f.y, first, last, point)
         for panel in range(t.panels):
             product(t, m + point * plane, v + point * plane, f.prepared, last - first, point, panel)
     tiles_out(f, m, plane, first, last)
@@ -256,10 +221,10 @@ cdef void forward_team_block(
     cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
     cdef Py_ssize_t plane = TEAM_TILES * wide + UNIT
     cdef real* zeros = workspace
-    cdef real* v = workspace + POINTS * wide
+    cdef real* v = workspace + wide
     cdef real* m = v + PRODUCTS * plane
     cdef Py_ssize_t tile, task
-    memset(zeros, 0, POINTS * wide * sizeof(real))
+    memset(zeros, 0, wide * sizeof(real))
     for tile in prange(first, last, schedule="static", num_threads=threads):
         tiles_in(t, v + (tile - first) * t.wide_channels, plane, f.x, tile, tile + 1, zeros)
     for task in prange(PRODUCTS * t.panels, schedule="static", num_threads=threads):

@@ -241,13 +241,13 @@ cdef void conv2d_winograd_few_forward(
     job.activation, job.slope = g.activation, slope
     job.groups = (t.tiles + GROUP - 1) // GROUP
     zeros = shared
-    packed = zeros + POINTS * t.wide_channels
+    packed = zeros + t.wide_channels
     # A line more than the tiles take, so that the planes lie in different sets of the cache.
     plane = t.tiles * t.wide_channels + UNIT
     v = packed + PRODUCTS * job.groups * GROUP * t.wide_channels
     job.v = packed
     size = t.channels * POINTS * GROUP
-    memset(zeros, 0, POINTS * t.wide_channels * sizeof(real))
+    memset(zeros, 0, t.wide_channels * sizeof(real))
     if threads == 1:
         tiles_in(t, v, plane, x, 0, t.tiles, zeros)
         for task in range(job.groups * POINTS):

@@ -64,15 +64,15 @@ cdef struct GradientPlanes:
 
 
 cdef GradientPlanes gradient_planes(const Tiling* t, Py_ssize_t tiles, real* workspace) noexcept nogil:
-    """A row of zeros for a tile, V and D of a block in a workspace."""
+    """A row of zeros, V and D of a block in a workspace."""
     cdef GradientPlanes planes
     cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
     planes.plane_v = tiles * t.wide_channels + UNIT
     planes.plane_d = tiles * t.wide_filters + UNIT
     planes.zeros = workspace
-    planes.v = workspace + POINTS * wide
+    planes.v = workspace + wide
     planes.d = planes.v + PRODUCTS * planes.plane_v
-    memset(workspace, 0, POINTS * wide * sizeof(real))
+    memset(workspace, 0, wide * sizeof(real))
     return planes
 
 

@@ -59,7 +59,7 @@ cdef inline void tile(
 
     c (rows, vectors) = a @ b, plus `start` (vectors,) unless NULL, plus c itself if `accumulate`.
     """
-    cdef vreal sums[16][8]
+    cdef vreal sums[8][8]
     cdef vreal b_values[8]
     cdef real a_value
     cdef int i, j
@@ -104,18 +104,7 @@ cdef inline void tile_column(
     real* c, const Py_ssize_t c_row,
     const real* start, const bint accumulate, const Py_ssize_t last_lanes,
 ) noexcept nogil:
-    """All rows of a panel of `vectors` vectors (a literal), by tiles of TILE_ROWS, then 4, 2, 1.
-
-    Of a single vector by twice as many rows first, if they lie side by side (A is transposed): loads
-    are what its tiles wait for. Elsewhere there are no registers for so many addresses.
-    """
-    if vectors == 1 and a_row == 1:
-        while rows >= 2 * TILE_ROWS:
-            tile(2 * TILE_ROWS, 1, depth, a, 1, a_depth, b, b_depth, c, c_row,
-                 start, accumulate, last_lanes)
-            rows -= 2 * TILE_ROWS
-            a += 2 * TILE_ROWS
-            c += 2 * TILE_ROWS * c_row
+    """All rows of a panel of `vectors` vectors (a literal), by tiles of TILE_ROWS, then 4, 2, 1."""
     while rows >= TILE_ROWS:
         tile(TILE_ROWS, vectors, depth, a, a_row, a_depth, b, b_depth, c, c_row,
              start, accumulate, last_lanes)

@@ -7,12 +7,9 @@
     │ ▒▒▒▒     │                                  ...
     └──────────┘                                 p = 35 ▏                 ▕
 
-A vector holds LANES channels of a pixel. Rows of a tile that lie outside of the image are read from
-a row of zeros, columns outside are zeros already after the first of both transforms.
-
-A transform goes through memory between its two directions. Each direction is a loop, by pointers
-so that the compiler leaves it one: unrolled it would keep the addresses of 36 pixels and 36 planes,
-and with few channels spend longer on them than on the arithmetic.
+A vector holds LANES channels of a pixel. Where a tile leaves the image, or a vector the channels,
+its pixels are read through pointers, those outside from a row of zeros; elsewhere at fixed
+distances, which the compiler folds into the loads.
 """
 
 from fastnn._core.kernels.winograd_transforms cimport (
@@ -36,68 +33,58 @@ from fastnn._core.simd cimport (
 )
 
 
-cdef inline void tile_rows(
-    const real** rows, Py_ssize_t* first_column, Py_ssize_t* last_column, const int side,
-    const real* image, const Py_ssize_t top, const Py_ssize_t left,
+cdef inline void fill_pointers(
+    const real** pixels, const int side, const real* image,
+    const Py_ssize_t top, const Py_ssize_t left,
     const Py_ssize_t height, const Py_ssize_t width, const Py_ssize_t channels, const real* zeros,
 ) noexcept nogil:
-    """rows (side): where each row of a tile would begin; those outside of the image are zeros.
-
-    Its columns from `first_column` to `last_column` lie in the image.
-    """
-    cdef int i
+    """pixels (side, side): where each pixel of a tile lies; those outside of the image are zeros."""
+    cdef Py_ssize_t i, j, row, column
     for i in range(side):
-        rows[i] = zeros
-        if top + i >= 0 and top + i < height:
-            rows[i] = image + ((top + i) * width + left) * channels
-    first_column[0] = -left if left < 0 else 0
-    last_column[0] = min(<Py_ssize_t>side, width - left)
+        row = top + i
+        for j in range(side):
+            column = left + j
+            if row < 0 or row >= height or column < 0 or column >= width:
+                pixels[i * side + j] = zeros
+            else:
+                pixels[i * side + j] = image + (row * width + column) * channels
 
 
-cdef inline vreal pixel(const bint whole, const real* at, const Py_ssize_t lanes) noexcept nogil:
-    """LANES channels of a pixel of a tile"""
-    return v_load(at) if whole else v_load_first(at, lanes)
-
-
-cdef inline void clear_columns(
-    const int side, vreal* columns, const Py_ssize_t first, const Py_ssize_t last, const real* zeros,
+cdef inline vreal pixel(
+    const bint inside, const bint whole, const real* corner, const Py_ssize_t distance,
+    const real* const* pointers, const int index, const Py_ssize_t channel, const Py_ssize_t lanes,
 ) noexcept nogil:
-    """columns (6, side): those from first to last become zeros"""
-    # From memory, since the compiler would call memset for zeros that it knows.
-    cdef vreal zero = v_load(zeros)
-    cdef Py_ssize_t j
-    cdef int i
-    for j in range(first, last):
-        for i in range(POINTS):
-            columns[i * side + j] = zero
+    """LANES channels of a pixel of a tile, at a distance from its corner or through its pointer."""
+    if inside:
+        return v_load(corner + distance + channel)
+    if whole:
+        return v_load(pointers[index] + channel)
+    return v_load_first(pointers[index] + channel, lanes)
 
 
 cdef inline void input_vector(
-    const bint whole, real* v, const Py_ssize_t plane, const real* const* rows,
-    const Py_ssize_t first_column, const Py_ssize_t last_column,
-    const Py_ssize_t channels, const Py_ssize_t channel, const Py_ssize_t lanes, const real* zeros,
+    const bint inside, const bint whole, real* v, const Py_ssize_t plane,
+    const real* corner, const Py_ssize_t row, const Py_ssize_t column,
+    const real* const* pointers, const Py_ssize_t channel, const Py_ssize_t lanes,
 ) noexcept nogil:
     """LANES channels: v (36 planes) = B^T pixels (6, 6) B"""
     cdef vreal columns[36]
-    cdef const real* last_plane = v + PRODUCTS * plane
-    cdef Py_ssize_t j, at = first_column * channels + channel
-    clear_columns(POINTS, columns, 0, first_column, zeros)
-    for j in range(first_column, last_column):
+    cdef vreal outputs[6]
+    cdef int i, j
+    for j in range(POINTS):
         input_transform(
             columns + j, POINTS,
-            pixel(whole, rows[0] + at, lanes), pixel(whole, rows[1] + at, lanes),
-            pixel(whole, rows[2] + at, lanes), pixel(whole, rows[3] + at, lanes),
-            pixel(whole, rows[4] + at, lanes), pixel(whole, rows[5] + at, lanes))
-        at += channels
-    clear_columns(POINTS, columns, last_column, POINTS, zeros)
-    cdef const vreal* row = columns
-    cdef vreal outputs[6]
-    while v != last_plane:
-        input_transform(outputs, 1, row[0], row[1], row[2], row[3], row[4], row[5])
+            pixel(inside, whole, corner, j * column, pointers, j, channel, lanes),
+            pixel(inside, whole, corner, row + j * column, pointers, 6 + j, channel, lanes),
+            pixel(inside, whole, corner, 2 * row + j * column, pointers, 12 + j, channel, lanes),
+            pixel(inside, whole, corner, 3 * row + j * column, pointers, 18 + j, channel, lanes),
+            pixel(inside, whole, corner, 4 * row + j * column, pointers, 24 + j, channel, lanes),
+            pixel(inside, whole, corner, 5 * row + j * column, pointers, 30 + j, channel, lanes))
+    for i in range(POINTS):
+        input_transform(outputs, 1, columns[6 * i], columns[6 * i + 1], columns[6 * i + 2],
+                        columns[6 * i + 3], columns[6 * i + 4], columns[6 * i + 5])
         for j in range(POINTS):
-            v_store(v + j * plane, outputs[j])
-        row += POINTS
-        v += POINTS * plane
+            v_store(v + channel + (i * POINTS + j) * plane, outputs[j])
 
 
 cdef inline void input_tile(
@@ -107,16 +94,23 @@ cdef inline void input_tile(
     const Py_ssize_t height, const Py_ssize_t width, const Py_ssize_t channels, const real* zeros,
 ) noexcept nogil:
     """v = B^T x B of the 6 x 6 pixels from (top, left), which may lie outside of the image"""
-    cdef const real* rows[6]
-    cdef Py_ssize_t first, last, channel = 0
-    tile_rows(rows, &first, &last, POINTS, image, top, left, height, width, channels, zeros)
+    cdef const real* pointers[36]
+    cdef const real* corner = image + (top * width + left) * channels
+    cdef Py_ssize_t row = width * channels
+    cdef Py_ssize_t channel = 0
+    if top >= 0 and left >= 0 and top + POINTS <= height and left + POINTS <= width:
+        while channel + LANES <= channels:
+            input_vector(True, True, v, plane, corner, row, channels, pointers, channel, LANES)
+            channel += LANES
+        if channel == channels:
+            return
+    fill_pointers(pointers, POINTS, image, top, left, height, width, channels, zeros)
     while channel + LANES <= channels:
-        input_vector(True, v + channel, plane, rows, first, last, channels, channel, LANES,
-                     zeros)
+        input_vector(False, True, v, plane, corner, row, channels, pointers, channel, LANES)
         channel += LANES
     if channel < channels:
-        input_vector(False, v + channel, plane, rows, first, last, channels, channel,
-                     channels - channel, zeros)
+        input_vector(False, False, v, plane, corner, row, channels, pointers, channel,
+                     channels - channel)
 
 
 cdef inline void output_vector(
@@ -125,28 +119,22 @@ cdef inline void output_vector(
     const real* m, const Py_ssize_t plane, vreal bias,
     const Py_ssize_t rows, const Py_ssize_t columns, const Py_ssize_t lanes,
 ) noexcept nogil:
-    """LANES filters of a tile's (rows, columns) pixels; all columns if `whole`, else of `lanes`."""
+    """LANES filters of a tile, all its pixels if `whole`, else (rows, columns) of `lanes` filters."""
     cdef vreal along[24]
     cdef vreal outputs[4]
-    cdef const real* last_plane = m + POINTS * plane
-    cdef const real* last_row = y + rows * row
-    cdef vreal* to = along
-    cdef const vreal* at = along
-    cdef int j
-    while m != last_plane:
-        output_transform(taps, to, POINTS, v_load(m), v_load(m + 6 * plane), v_load(m + 12 * plane),
-                         v_load(m + 18 * plane), v_load(m + 24 * plane), v_load(m + 30 * plane))
-        to += 1
-        m += plane
-    while y != last_row:
-        output_transform(taps, outputs, 1, at[0], at[1], at[2], at[3], at[4], at[5])
+    cdef int i, j
+    for j in range(POINTS):
+        output_transform(taps, along + j, POINTS, v_load(m + j * plane), v_load(m + (6 + j) * plane),
+                         v_load(m + (12 + j) * plane), v_load(m + (18 + j) * plane),
+                         v_load(m + (24 + j) * plane), v_load(m + (30 + j) * plane))
+    for i in range(7 - taps):
+        output_transform(taps, outputs, 1, along[6 * i], along[6 * i + 1], along[6 * i + 2],
+                         along[6 * i + 3], along[6 * i + 4], along[6 * i + 5])
         for j in range(7 - taps):
             if whole:
-                v_store(y + j * pixel, outputs[j] + bias)
-            elif j < columns:
-                v_store_first(y + j * pixel, outputs[j] + bias, lanes)
-        at += POINTS
-        y += row
+                v_store(y + i * row + j * pixel, outputs[j] + bias)
+            elif i < rows and j < columns:
+                v_store_first(y + i * row + j * pixel, outputs[j] + bias, lanes)
 
 
 cdef inline void output_tile(
@@ -160,12 +148,11 @@ cdef inline void output_tile(
     """y = A^T m A + bias: the tile's (rows, columns) pixels that lie in the image"""
     cdef Py_ssize_t first = 0, lanes
     cdef vreal start = v_set(0)
-    if columns >= 7 - taps:
+    if rows >= 7 - taps and columns >= 7 - taps:
         while first + LANES <= filters:
             if bias != NULL:
                 start = v_load(bias + first)
-            output_vector(taps, True, y + first, row, filters, m + first, plane, start,
-                          rows, columns, LANES)
+            output_vector(taps, True, y + first, row, filters, m + first, plane, start, 0, 0, LANES)
             first += LANES
     while first < filters:
         lanes = filters - first if filters - first < LANES else LANES
@@ -177,38 +164,29 @@ cdef inline void output_tile(
 
 
 cdef inline void output_gradient_vector(
-    const int taps, const bint whole, real* d, const Py_ssize_t plane, const real* const* rows,
-    const Py_ssize_t last_column,
-    const Py_ssize_t filters, const Py_ssize_t first, const Py_ssize_t lanes, const real* zeros,
+    const int taps, vreal* pixels, real* d, const Py_ssize_t plane,
 ) noexcept nogil:
     """LANES filters: d (36 planes) = A pixels (7 - taps, the same) A^T"""
     cdef vreal columns[24]
-    cdef vreal outputs[6]
-    cdef const vreal* row = columns
-    cdef const real* last_plane = d + PRODUCTS * plane
-    cdef Py_ssize_t j, at = first
-    for j in range(last_column):
+    cdef vreal row[6]
+    cdef int side = 7 - taps
+    cdef int i, j
+    for j in range(7 - taps):
         if taps == 3:
-            output_gradient_transform(
-                taps, columns + j, 4,
-                pixel(whole, rows[0] + at, lanes), pixel(whole, rows[1] + at, lanes),
-                pixel(whole, rows[2] + at, lanes), pixel(whole, rows[3] + at, lanes))
+            output_gradient_transform(taps, columns + j, side, pixels[j], pixels[4 + j],
+                                      pixels[8 + j], pixels[12 + j])
         else:
-            output_gradient_transform(
-                taps, columns + j, 2,
-                pixel(whole, rows[0] + at, lanes), pixel(whole, rows[1] + at, lanes),
-                v_set(0), v_set(0))
-        at += filters
-    clear_columns(7 - taps, columns, last_column, 7 - taps, zeros)
-    while d != last_plane:
+            output_gradient_transform(taps, columns + j, side, pixels[j], pixels[2 + j],
+                                      pixels[j], pixels[j])
+    for i in range(POINTS):
         if taps == 3:
-            output_gradient_transform(taps, outputs, 1, row[0], row[1], row[2], row[3])
+            output_gradient_transform(taps, row, 1, columns[4 * i], columns[4 * i + 1],
+                                      columns[4 * i + 2], columns[4 * i + 3])
         else:
-            output_gradient_transform(taps, outputs, 1, row[0], row[1], row[0], row[1])
+            output_gradient_transform(taps, row, 1, columns[2 * i], columns[2 * i + 1],
+                                      columns[2 * i], columns[2 * i])
         for j in range(POINTS):
-            v_store(d + j * plane, outputs[j])
-        row += 7 - taps
-        d += POINTS * plane
+            v_store(d + (i * POINTS + j) * plane, row[j])
 
 
 cdef inline void output_gradient_tile(
@@ -219,16 +197,20 @@ cdef inline void output_gradient_tile(
     const Py_ssize_t height, const Py_ssize_t width, const Py_ssize_t filters, const real* zeros,
 ) noexcept nogil:
     """d = A dy A^T of a tile of the gradient; pixels below and right of the image count as zero"""
-    cdef const real* rows[4]
-    cdef Py_ssize_t none, last, first = 0
-    tile_rows(rows, &none, &last, 7 - taps, image, top, left, height, width, filters, zeros)
+    cdef const real* pointers[16]
+    cdef vreal pixels[16]
+    cdef Py_ssize_t first = 0
+    cdef int i
+    fill_pointers(pointers, 7 - taps, image, top, left, height, width, filters, zeros)
     while first + LANES <= filters:
-        output_gradient_vector(taps, True, d + first, plane, rows, last, filters, first, LANES,
-                               zeros)
+        for i in range((7 - taps) * (7 - taps)):
+            pixels[i] = v_load(pointers[i] + first)
+        output_gradient_vector(taps, pixels, d + first, plane)
         first += LANES
     if first < filters:
-        output_gradient_vector(taps, False, d + first, plane, rows, last, filters, first,
-                               filters - first, zeros)
+        for i in range((7 - taps) * (7 - taps)):
+            pixels[i] = v_load_first(pointers[i] + first, filters - first)
+        output_gradient_vector(taps, pixels, d + first, plane)
 
 
 cdef inline void weight_vector(
