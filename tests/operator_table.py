@@ -118,6 +118,10 @@ def after_normalization(layer, train):
     return build
 
 
+def residual(state, x, layer, activation=lambda x: x):
+    return activation(x + linear(state, x, f"{layer}body."))
+
+
 def applied(function):
     """The reference of an operator without parameters."""
     return lambda state, *inputs: function(*inputs)
@@ -298,6 +302,21 @@ STRUCTURE = [
     Case(
         "multiply", lambda width: Function(lambda a, b: a * b), two_matrices, applied(np.multiply)
     ),
+    *[
+        Case(
+            f"two residual sums and {name}",
+            lambda width, layer=layer: nn.Sequential(
+                Residual(nn.Linear(width, width)),
+                layer(),
+                Residual(nn.Linear(width, width)),
+                layer(),
+            ),
+            matrix,
+            lambda state, x, f=f: residual(state, f(residual(state, x, "0.")), "2.", f),
+            tolerance=64,
+        )
+        for name, (layer, f) in FUSED.items()
+    ],
     Case("square", lambda width: Function(lambda a: a * a), matrix, applied(np.square)),
     *[
         Case(name, lambda width, f=f: Function(f), matrix, applied(f))

@@ -6,13 +6,13 @@ Each pass is a function from graph to graph (changed in place and returned).
 from __future__ import annotations
 
 from fastnn._compiler.constants import fold_batchnorms, hoist_constants
-from fastnn._compiler.graph import Graph, Node, Value
+from fastnn._compiler.graph import OPERATORS, Graph, Node, Value
 from fastnn._compiler.operators.convolution import prepare_weights
 
 # Nodes whose kernel can apply an activation to its own output.
-TAKES_ACTIVATION = {"linear", "conv2d", "batchnorm"}
+TAKES_ACTIVATION = {"linear", "conv2d", "batchnorm", "add"}
 # Nodes whose kernel can apply an activation's gradient to the gradient that it computes.
-TAKES_GRADIENT = {"linear_backward_input", "conv2d_backward_input"}
+TAKES_GRADIENT = {"linear_backward_input", "conv2d_backward_input", "add"}
 
 
 def optimize(graph: Graph) -> Graph:
@@ -80,7 +80,7 @@ def remove_nodes(graph: Graph, gone: set[Node]) -> None:
 
 
 def fuse_activations(graph: Graph) -> Graph:
-    """Linear + activation and BatchNorm + activation become one node.
+    """Linear, convolution, BatchNorm or sum, and an activation behind it, become one node.
 
     The activation must be the only reader of the output before it. A BatchNorm's backward then
     applies the activation's gradient itself, finding it from the BatchNorm's input.
@@ -141,9 +141,10 @@ def fuse_batchnorm_backward(
 
 
 def fuse_activation_gradients(graph: Graph) -> Graph:
-    """dx of a Linear and the gradient of the activation before it become one node.
+    """dx of a Linear or a convolution, or a sum of gradients, and the gradient of an activation
+    behind it become one node.
 
-    The kernel gets the activation's output as `x`: that is the Linear's own input.
+    The kernel gets the activation's output: of a Linear it is the input, of a sum a third operand.
     """
     users = graph.users()
     gone: set[Node] = set()
@@ -157,10 +158,14 @@ def fuse_activation_gradients(graph: Graph) -> Graph:
             before is None
             or before.operator.name not in TAKES_GRADIENT
             or before.attributes.get("activation")
-            or before.inputs[2] is not y
             or dy in kept_values
             or users[dy] != [node]
         ):
+            continue
+        if before.operator.name == "add":
+            before.operator = OPERATORS["add_gradient"]
+            before.inputs = [*before.inputs, y]
+        elif before.inputs[2] is not y:
             continue
         before.attributes["activation"] = node.attributes["kind"]
         before.attributes["slope"] = node.attributes.get("slope", 0.0)

@@ -59,6 +59,7 @@ from fastnn._compiler.operators.pooling import (
 )
 from fastnn._compiler.operators.structure import (
     Add,
+    AddGradient,
     Affine,
     Concatenate,
     Copy,
@@ -84,7 +85,7 @@ OPERATORS.update(
         *(PReLU, PReLUBackward, LearnedELU, LearnedELUBackward),
         *(BatchNorm, BatchNormBackward, FoldBatchNorm),
         *(Dropout, DropoutBackward, Maxout, MaxoutBackward),
-        *(Add, Multiply, Affine, Copy, Reshape, Concatenate, Slice, Unslice),
+        *(Add, AddGradient, Multiply, Affine, Copy, Reshape, Concatenate, Slice, Unslice),
         *(ToChannelsLast, ToPlain, Relabel),
         *(MaxPool, MaxPoolBackward, AveragePool, AveragePoolBackward, Upsample),
         *(Pad, Crop, LocalResponse, LocalResponseBackward),

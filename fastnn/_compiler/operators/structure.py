@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from fastnn._compiler.activations import KINDS
+from fastnn._compiler.operators.activation import activation_time
 from fastnn._compiler.operators.base import (
     ELEMENTS_PER_NANOSECOND,
     Call,
@@ -13,10 +15,11 @@ from fastnn._compiler.operators.base import (
     rows,
     same,
 )
+from fastnn._compiler.operators.linear import activation_of
 
 
 class Add(Operator):
-    """y = a + b, of the same shape."""
+    """y = f(a + b), of the same shape; f by the attribute `activation`, where there is one."""
 
     name = "add"
     in_place = ((0, 0), (0, 1))
@@ -33,7 +36,26 @@ class Add(Operator):
         return [gradients[0], gradients[0]]
 
     def lower(self, node):
-        return [elementwise(self.name, node)]
+        (y,), (a, b, *output) = node.outputs, node.inputs
+        activation = activation_of(node)
+        return [
+            Call(
+                "add",
+                [y, a, b, output[0] if output else None],
+                [elements(y), KINDS[activation]],
+                [node.attributes.get("slope", 0.0)],
+                activation_time(y, activation),
+            )
+        ]
+
+
+class AddGradient(Add):
+    """dx = (a + b) f'(x), by the output of f; inputs a, b, output.
+
+    Made by the fusing pass of a sum of gradients and the gradient of the attribute `activation`.
+    """
+
+    name = "add_gradient"
 
 
 class Multiply(Add):
@@ -48,6 +70,9 @@ class Multiply(Add):
             graph.record("multiply", [gradients[0], b])[0],
             graph.record("multiply", [gradients[0], a])[0],
         ]
+
+    def lower(self, node):
+        return [elementwise(self.name, node)]
 
 
 class Affine(Operator):

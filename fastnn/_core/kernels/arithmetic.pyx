@@ -7,6 +7,7 @@ concatenation copies of columns.
 from cython.parallel cimport prange
 from libc.string cimport memcpy
 
+from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first, vreal
 from fastnn._core.step cimport Step, publish
 
@@ -57,26 +58,34 @@ cdef void combine_chunk(
         combine_kind(MULTIPLY, y, a, b, n)
 
 
-cdef void combine_all(
-    int kind, real* y, const real* a, const real* b, Py_ssize_t n, int threads,
+cdef void add_chunk(
+    real* y, const real* a, const real* b, const real* output, Py_ssize_t n,
+    int activation, real slope, Py_ssize_t chunk,
 ) noexcept nogil:
-    cdef Py_ssize_t chunk, first
-    if threads == 1:
-        combine_chunk(kind, y, a, b, n)
-        return
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
-        first = chunk * CHUNK
-        combine_chunk(kind, y + first, a + first, b + first, min(CHUNK, n - first))
+    """What comes behind a sum goes over a chunk while the first-level cache still has it."""
+    cdef Py_ssize_t first = chunk * CHUNK, count = min(<Py_ssize_t>CHUNK, n - first)
+    combine_chunk(ADD, y + first, a + first, b + first, count)
+    if output != NULL:
+        activation_backward_row(activation, y + first, y + first, output + first, count, slope)
+    elif activation:
+        activation_forward_row(activation, y + first, y + first, count, slope)
 
 
 cdef void add(
     real* y,             # (n,)
     const real* a,       # (n,)
     const real* b,       # (n,)
-    Py_ssize_t n, int threads,
+    const real* output,  # (n,) or NULL: of the activation whose gradient this is
+    Py_ssize_t n, int activation, real slope, int threads,
 ) noexcept nogil:
-    """y = a + b; y may be a or b"""
-    combine_all(ADD, y, a, b, n, threads)
+    """y = f(a + b), or (a + b) f' where there is an output; y may be a or b"""
+    cdef Py_ssize_t chunk, chunks = (n + CHUNK - 1) // CHUNK
+    if threads == 1:
+        for chunk in range(chunks):
+            add_chunk(y, a, b, output, n, activation, slope, chunk)
+        return
+    for chunk in prange(chunks, schedule="static", num_threads=threads):
+        add_chunk(y, a, b, output, n, activation, slope, chunk)
 
 
 cdef void multiply(
@@ -86,7 +95,13 @@ cdef void multiply(
     Py_ssize_t n, int threads,
 ) noexcept nogil:
     """y = a b; y may be a or b"""
-    combine_all(MULTIPLY, y, a, b, n, threads)
+    cdef Py_ssize_t chunk, first
+    if threads == 1:
+        combine_chunk(MULTIPLY, y, a, b, n)
+        return
+    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
+        first = chunk * CHUNK
+        combine_chunk(MULTIPLY, y + first, a + first, b + first, min(CHUNK, n - first))
 
 
 cdef void affine_chunk(
@@ -175,7 +190,8 @@ cdef void run_copy(const Step* s) noexcept nogil:
 
 
 cdef void run_add(const Step* s) noexcept nogil:
-    add(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], s.size[0], s.threads)
+    add(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3], s.size[0],
+        <int>s.size[1], <real>s.scalar[0], s.threads)
 
 
 cdef void run_multiply(const Step* s) noexcept nogil:
