@@ -152,10 +152,9 @@ class Module:
         prefix : str, default=""
             The name of this module.
 
-        Yields
-        ------
-        name : str
-        module : Module
+        Returns
+        -------
+        iterator of (str, Module)
         """
         found: list[tuple[str, Module]] = []
         seen: set[int] = set()

@@ -382,7 +382,7 @@ class TrainingStep:
         Returns
         -------
         Feed
-            What `fastnn._core.rounds.run_rounds` takes.
+            What ``fastnn._core.rounds.run_rounds`` takes.
         """
         arrays = self._prepare_epoch(X, y, None, batch_size, measures=True)
         self._phase = "updated" if self.optimizer is not None else "measured"
