@@ -43,6 +43,8 @@ EXAMPLES = 16
 LOOKS_TO_DIE = 6
 # Elements of a parameter that norms are taken of: a ratio of norms is then right to some percent.
 SAMPLE = 4096
+# A loss this many times the first one is an explosion, says the course, finite or not.
+EXPLODED = 3.0
 
 
 class TrainingWarning(UserWarning):
@@ -56,7 +58,8 @@ class Monitor(Callback):
     ----------
     every : int, default=50
         Steps between two looks. A look takes about 0.15 ms, the first one 1 ms more: at 50 less
-        than 3 % of a training whose steps take 0.15 ms or longer. Look less often at smaller ones.
+        than 3 % of a training of some hundred steps that take 0.15 ms or longer. Look less often at
+        smaller ones.
     warn : bool, default=True
         Whether to issue a `TrainingWarning` when something goes wrong; `warnings` has them anyway.
 
@@ -133,6 +136,9 @@ class Monitor(Callback):
             return
         self.steps.append(trainer.steps_done)
         self.losses.append(loss)
+        times = loss / self.losses[0] if self.losses[0] > 0 else 0.0
+        what = f"the loss is {times:.3g} times that of the first look"
+        self._judge("", "explodes", times > EXPLODED, what, "lower the learning rate")
         self._look_at_units(trainer)
         self._look_at_weights()
 
@@ -147,10 +153,12 @@ class Monitor(Callback):
             self.updates.setdefault(name, []).append(ratio)
             self.gradients.setdefault(name, []).append(scale * norm(gradient))
             slope = self.gradients[name][-1]
-            self._judge(name, "large updates", ratio > MOST_UPDATE, f"updates of {ratio:.2g}")
+            what = f"updates of {ratio:.2g}"
+            self._judge(name, "large updates", ratio > MOST_UPDATE, what, ADVICE["large updates"])
             # Behind dead units there is none, and they were warned of.
             if not any(shares[-1] > MOST_DEAD for shares in self.dead.values()):
-                self._judge(name, "no gradient", slope == 0, "no gradient")
+                advice = ADVICE["no gradient"]
+                self._judge(name, "no gradient", slope == 0, "no gradient", advice)
 
     def _look_at_units(self, trainer: Trainer) -> None:
         inputs, _ = trainer.last_batch(EXAMPLES)
@@ -161,7 +169,8 @@ class Monitor(Callback):
             if share is not None:
                 self.saturated.setdefault(name, []).append(share)
                 bad = bool(share > MOST_SATURATED)
-                self._judge(name, "saturated", bad, f"{100 * share:.0f} % saturated")
+                what = f"{100 * share:.0f} % saturated"
+                self._judge(name, "saturated", bad, what, ADVICE["saturated"])
             elif activation == "relu":
                 looks = self._silent.setdefault(name, [])
                 looks.append(silent_units(outputs))
@@ -170,10 +179,11 @@ class Monitor(Callback):
                 share = float(np.count_nonzero(silent) / len(silent))
                 self.dead.setdefault(name, []).append(share)
                 bad = bool(share > MOST_DEAD) and len(looks) == LOOKS_TO_DIE
-                self._judge(name, "dead", bad, f"{100 * share:.0f} % of units dead")
+                what = f"{100 * share:.0f} % of units dead"
+                self._judge(name, "dead", bad, what, ADVICE["dead"])
 
-    def _judge(self, layer: str, kind: str, bad: bool, what: str) -> None:
-        """Warns once of each fault of a layer, when it has lasted for two looks."""
+    def _judge(self, layer: str, kind: str, bad: bool, what: str, advice: str) -> None:
+        """Warns once of each fault of a layer (or of all), when it has lasted for two looks."""
         key = layer, kind
         if not bad:
             self._since.pop(key, None)
@@ -182,7 +192,8 @@ class Monitor(Callback):
         if since == self.steps[-1] or key in self._told:
             return
         self._told.add(key)
-        self.warnings.append(f"layer {layer}: {what} since step {since}; {ADVICE[kind]}")
+        where = f"layer {layer}: " if layer else ""
+        self.warnings.append(f"{where}{what} since step {since}; {advice}")
         if self.warn:
             warnings.warn(self.warnings[-1], TrainingWarning, stacklevel=2)
 

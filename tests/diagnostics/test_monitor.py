@@ -105,6 +105,21 @@ def test_saturation_large_updates_and_missing_gradients_are_warned_of():
     assert any("layer 0: no gradient since step" in warning for warning in monitor.warnings)
 
 
+def test_a_loss_that_grows_but_stays_finite_is_warned_of():
+    class Faster(fastnn.Callback):
+        """Raises the learning rate on the way."""
+
+        def on_epoch_end(self, trainer, epoch, row):
+            trainer.optimizer.lr = 40.0
+
+    monitor = diagnostics.Monitor(every=10, warn=False)
+    fit(seeded(HEALTHY["tanh"]), [monitor, Faster()], optimizer=sgd(0.01), epochs=4)
+    (told,) = [text for text in monitor.warnings if text.startswith("the loss is")]
+    assert "times that of the first look since step" in told
+    assert told.endswith("lower the learning rate")
+    assert all(np.isfinite(monitor.losses))
+
+
 def test_a_second_fit_begins_anew_and_the_structure_may_change():
     model, monitor = seeded(relu_network), diagnostics.Monitor(every=10)
     fit(model, [monitor], epochs=1)
