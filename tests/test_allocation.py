@@ -59,10 +59,10 @@ def measure(step, X, target, batch_size=64):
         step.epoch(X, target[:len(X)], indices, batch_size=batch_size)
         return allocations() - before
 
-    for batches in (1, 2, 21):
+    for batches in (1, 2, 101):
         allocated(batches)
     # Snapshots and looks at signals allocate a little, 30 times a second: so the least of many.
-    print(min(allocated(1) for _ in range(20)), min(allocated(21) for _ in range(20)))
+    print(min(allocated(1) for _ in range(20)), min(allocated(101) for _ in range(20)))
 
 # Small and large operators, so that some run on one thread and some on two.
 def network():
@@ -85,7 +85,7 @@ for loss, target in (
 
     measure(step, X, target)
 
-images = rng.standard_normal((8 * 21, 3, 13, 13)).astype("f")
+images = rng.standard_normal((8 * 101, 3, 13, 13)).astype("f")
 for channels in (2, 32):  # steps on one thread, and on two
     step = fastnn.TrainingStep(
         nn.Sequential(
@@ -118,6 +118,7 @@ def test_steps_do_not_allocate(tmp_path):
     assert result.returncode == 0, result.stderr
     for line in result.stdout.splitlines():
         few, many = map(int, line.split())
-        # A look at signals in between allocates a little: less than once a step.
-        assert many - few < 10, f"1 step: {few} allocations, 21 steps: {many}"
+        # A look at signals in between allocates a little, and the interpreter now and then a dozen
+        # objects: less than once in two steps.
+        assert many - few < 50, f"1 step: {few} allocations, 101 steps: {many}"
     assert len(result.stdout.splitlines()) == 6

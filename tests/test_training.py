@@ -211,7 +211,8 @@ def test_plot_returns_axes(data):
 
 
 INTERRUPTED = """
-import numpy as np, fastnn, sys, time
+import numpy as np, fastnn, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from fastnn import nn, optim
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((20000, 100)).astype("f"), rng.integers(0, 3, 20000)
@@ -232,11 +233,14 @@ def test_interrupt_returns_with_a_usable_model():
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert child.stdout.readline().strip() == "ready"
-    time.sleep(0.5)
-    child.send_signal(signal.SIGINT)
-    started = time.perf_counter()
-    output, errors = child.communicate(timeout=60)
+    try:
+        assert child.stdout.readline().strip() == "ready"
+        time.sleep(0.5)
+        child.send_signal(signal.SIGINT)
+        started = time.perf_counter()
+        output, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert output.strip() == "interrupted True", errors
     assert time.perf_counter() - started < 5
 
