@@ -143,7 +143,7 @@ class Value:
     __iter__ = None  # so that list() refuses it at once
 
     def __array_ufunc__(self, function, method, *operands, **options):
-        """Sums, differences, products and quotients with a number of NumPy's on the left."""
+        """Sums, differences and products with a number of NumPy's on the left."""
         by_python = BINARY.get(function.__name__)
         if method == "__call__" and by_python and is_number(operands[0]) and not options:
             return by_python(float(operands[0]), operands[1])

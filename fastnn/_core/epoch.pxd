@@ -24,7 +24,7 @@ cdef struct Sums:
     double correct
     double counted
 
-cdef Py_ssize_t accept_rows(Program program, RowsOfInput* rows, list arrays,
+cdef Py_ssize_t accept_rows(Program program, RowsOfInput* rows, list arrays, Py_ssize_t batch_size,
                             Augmentation augmentation) except -1
 cdef int check_batches(Program program, Py_ssize_t examples, Py_ssize_t batch_size) except -1
 cdef double forward_batch(Program program, const RowsOfInput* rows, Py_ssize_t inputs,

@@ -59,11 +59,14 @@ def run_epoch(Program program, arrays, indices, Py_ssize_t batch_size, bint trai
         program.lock.release()
 
 
-cdef Py_ssize_t accept_rows(Program program, RowsOfInput* rows, list arrays,
+cdef Py_ssize_t accept_rows(Program program, RowsOfInput* rows, list arrays, Py_ssize_t batch_size,
                             Augmentation augmentation) except -1:
     """Checks the arrays, tells where their rows lie, and how many there are."""
     cdef Py_ssize_t i, count = 0
     cdef External external, first = <External>program.externals[0]
+    if not 0 < len(arrays) <= MAX_INPUTS or batch_size < 1:
+        raise ValueError(f"got {len(arrays)} arrays and a batch size of {batch_size}, expected 1 to "
+                         f"{MAX_INPUTS} arrays and a batch size of 1 or more")
     for i in range(len(arrays)):
         external = <External>program.externals[i]
         if i == 0 and augmentation is not None:
@@ -175,10 +178,7 @@ cdef tuple run_batches(Program program, arrays, indices, Py_ssize_t batch_size, 
     cdef double loss, last_look
     cdef RowsOfInput rows[MAX_INPUTS]
     cdef bint finite = True, attend, save
-    if not 0 < inputs <= MAX_INPUTS or batch_size < 1:
-        raise ValueError(f"got {inputs} arrays and a batch size of {batch_size}, expected 1 to "
-                         f"{MAX_INPUTS} arrays and a batch size of 1 or more")
-    total = accept_rows(program, rows, list(arrays), augmentation)
+    total = accept_rows(program, rows, list(arrays), batch_size, augmentation)
     if indices is not None:
         index_array = accept_indices(indices, total)
         order = <const int64_t*>cnp.PyArray_DATA(index_array)

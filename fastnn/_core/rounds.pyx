@@ -49,12 +49,9 @@ cdef class Feed:
 
     def __init__(self, Program program, arrays, Py_ssize_t batch_size):
         self.program, self.batch_size, self.inputs = program, batch_size, len(arrays)
-        if not 0 < self.inputs <= MAX_INPUTS or batch_size < 1:
-            raise ValueError(f"got {self.inputs} arrays and a batch size of {batch_size}, expected "
-                             f"1 to {MAX_INPUTS} arrays and a batch size of 1 or more")
         program.lock.acquire()
         try:
-            self.examples = accept_rows(program, self.rows, list(arrays), None)
+            self.examples = accept_rows(program, self.rows, list(arrays), batch_size, None)
             self.arrays = [(<External>external).array
                            for external in program.externals[:self.inputs]]
         finally:

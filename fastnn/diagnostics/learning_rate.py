@@ -14,7 +14,7 @@ from fastnn.diagnostics.sandbox import count_examples, sandbox, take, training_w
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.optim.sgd import SGD
-from fastnn.training.divergence import Snapshot
+from fastnn.training.divergence import EXPLODED, Snapshot
 from fastnn.training.step import TrainingStep
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ LOWEST, HIGHEST = 1e-7, 1e3
 POINTS_PER_DECADE = 2
 # The course's case: at 1e-6 the loss went from 2.3026 to 2.3020 or so in an epoch.
 LEAST_CHANGE = 0.01
-EXPLOSION = 3.0
 # A sigmoid network's loss may rise in its first steps; by a half is too much.
 RISE = 1.5
 # A training is longer than this experiment: its momentum builds up, its curvature grows. An order
@@ -159,7 +158,7 @@ def judge_rates(losses: dict[float, float], first: float, own: float | None) -> 
     """The range, and where the optimizer's own learning rate lies in it."""
     verdicts = {}
     for rate, value in losses.items():
-        if value > EXPLOSION * first or not math.isfinite(value):
+        if value > EXPLODED * first or not math.isfinite(value):
             verdicts[rate] = EXPLODES
         elif abs(value - first) < LEAST_CHANGE * first:
             verdicts[rate] = BARELY
@@ -233,7 +232,7 @@ def show(rate: float | None) -> str:
 def draw_range(check: Check, ax: Any) -> None:
     """The loss after a few batches by learning rate, with the range in green."""
     data = check.data
-    top = EXPLOSION * data["first"]
+    top = EXPLODED * data["first"]
     losses = [min(value, top) for value in data["losses"]]
     colours = {BARELY: "0.6", CHANGES: "tab:blue", EXPLODES: BAD}
     ax.plot(data["rates"], losses, color="0.8", zorder=1)

@@ -30,6 +30,7 @@ from fastnn.diagnostics.layer_values import (
 from fastnn.nn.execution import input_spec, layer_names, state_of, working_dtype
 from fastnn.nn.version import LayoutVersion, StructureVersion
 from fastnn.training.callbacks import Callback
+from fastnn.training.divergence import EXPLODED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,8 +44,6 @@ EXAMPLES = 16
 LOOKS_TO_DIE = 6
 # Elements of a parameter that norms are taken of: a ratio of norms is then right to some percent.
 SAMPLE = 4096
-# A loss this many times the first one is an explosion, says the course, finite or not.
-EXPLODED = 3.0
 
 
 class TrainingWarning(UserWarning):

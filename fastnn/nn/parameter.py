@@ -195,6 +195,13 @@ class ParameterBuffer:
             )
             parameter.buffer = self
 
+    def stretches(self) -> dict[int, slice]:
+        """Identity of a parameter -> the part of a flat array that is its own."""
+        return {
+            id(parameter): slice(start, start + parameter.size)
+            for parameter, start in zip(self.parameters, self.offsets, strict=False)
+        }
+
     def runs(self, parameters: Iterable[Parameter]) -> list[tuple[int, int]]:
         """The consecutive stretches (start, stop) of the buffer that some parameters take."""
         wanted = {id(parameter) for parameter in parameters}

@@ -129,17 +129,10 @@ class Optimizer:
         }
         if old_buffer is None:
             return
-        starts = {
-            id(p): start
-            for p, start in zip(old_buffer.parameters, old_buffer.offsets, strict=False)
-        }
-        for parameter, start in zip(buffer.parameters, buffer.offsets, strict=False):
-            before = starts.get(id(parameter))
-            if before is None:
-                continue
+        before, after = old_buffer.stretches(), buffer.stretches()
+        for key in before.keys() & after.keys():
             for name in self.state.keys() & old_state.keys():
-                values = old_state[name][before : before + parameter.size]
-                self.state[name][start : start + parameter.size] = values
+                self.state[name][after[key]] = old_state[name][before[key]]
 
     def state_names(self) -> list[str]:
         """Names of the flat arrays that the update needs; PyTorch's where PyTorch has them."""

@@ -24,14 +24,17 @@ def numbered(optimizer: Optimizer) -> list[Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def stretch(optimizer: Optimizer, name: str, parameter: Parameter) -> NDArray:
-    """The part of a flat state that belongs to a parameter, in the parameter's shape."""
-    buffer = optimizer.buffer
-    assert buffer is not None
-    place = next(i for i, other in enumerate(buffer.parameters) if other is parameter)
-    start = buffer.offsets[place]
-    flat = optimizer.state[name][start : start + parameter.size]
-    return parameter.seen(flat.reshape(parameter.storage_shape))
+def state_of_parameters(optimizer: Optimizer) -> list[dict[str, NDArray]]:
+    """For each parameter its parts of the flat state, by name and in the parameter's shape."""
+    assert optimizer.buffer is not None
+    stretches = optimizer.buffer.stretches()
+    return [
+        {
+            name: parameter.seen(flat[stretches[id(parameter)]].reshape(parameter.storage_shape))
+            for name, flat in optimizer.state.items()
+        }
+        for parameter in numbered(optimizer)
+    ]
 
 
 def state_dict_of(optimizer: Optimizer) -> dict[str, Any]:
@@ -43,10 +46,8 @@ def state_dict_of(optimizer: Optimizer) -> dict[str, Any]:
         first = last
     state: dict[int, dict[str, NDArray]] = {}
     if optimizer.buffer is not None and optimizer.steps_taken[0]:
-        for number, parameter in enumerate(numbered(optimizer)):
-            state[number] = {
-                name: np.array(stretch(optimizer, name, parameter)) for name in optimizer.state
-            }
+        for number, parts in enumerate(state_of_parameters(optimizer)):
+            state[number] = {name: np.array(part) for name, part in parts.items()}
     return {
         "state": state,
         "param_groups": groups,
@@ -105,10 +106,10 @@ def load_state(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
     """Fills the flat arrays, zero where nothing was kept, and the count of steps."""
     check_shapes(optimizer, state_dict)
     state, any_kept = state_dict["state"], False
-    for number, parameter in enumerate(numbered(optimizer)):
-        for name in optimizer.state:
+    for number, parts in enumerate(state_of_parameters(optimizer)):
+        for name, part in parts.items():
             array = state.get(number, {}).get(name)
-            stretch(optimizer, name, parameter)[...] = 0 if array is None else np.asarray(array)
+            part[...] = 0 if array is None else np.asarray(array)
             any_kept |= array is not None
     # PyTorch counts no steps: there is a momentum_buffer from the first one on.
     optimizer.steps_taken[0] = state_dict.get("steps_taken", int(any_kept))

@@ -20,13 +20,11 @@ from fastnn._core.rounds import run_rounds
 from fastnn.random import own_generator
 from fastnn.search.trial import FoldResult, finite
 from fastnn.training import Trainer
-from fastnn.training.divergence import first_bad_layer
+from fastnn.training.divergence import EXPLODED, first_bad_layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A loss this many times the first one is an explosion, says the course.
-EXPLODED = 3.0
 # How often in an epoch its loss is looked at, and over how many batches at least the mean is taken:
 # single batches of a healthy training may well lie far above the mean, and after the first epoch
 # explosions are rare. (A loss that is not finite ends an epoch at its batch in any case.)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from fastnn._core.augmentation import Augmentation
     from fastnn.training.step import TrainingStep
 
+# A loss this many times the first one is an explosion, says the course, finite or not.
+EXPLODED = 3.0
+
 
 class TrainingDiverged(RuntimeError):
     """The loss became NaN or infinite.
