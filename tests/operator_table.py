@@ -317,6 +317,16 @@ STRUCTURE = [
         )
         for name, (layer, f) in FUSED.items()
     ],
+    Case(
+        "slice",
+        lambda width: Function(
+            lambda a: a.graph.record(
+                "slice", [a], offset=width // 3, width=width - width // 3 - width // 4
+            )[0]
+        ),
+        matrix,
+        applied(lambda a: a[:, a.shape[1] // 3 : a.shape[1] - a.shape[1] // 4]),
+    ),
     Case("square", lambda width: Function(lambda a: a * a), matrix, applied(np.square)),
     *[
         Case(name, lambda width, f=f: Function(f), matrix, applied(f))
