@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
+
 
 def whole(name: str, value: Any, least: int, most: int | None = None, where: str = "") -> int:
     """`value` as an int; ValueError unless it is a whole number in the range (2.0 is one too)."""
@@ -17,3 +19,25 @@ def whole(name: str, value: Any, least: int, most: int | None = None, where: str
     if isinstance(value, bool) or number < least or (most is not None and number > most):
         raise ValueError(f"{where}got {name}={value!r}, expected a whole number {limits}")
     return number
+
+
+def check_sizes(layer: str, **sizes: Any) -> None:
+    """ValueError unless all sizes of a layer are whole numbers of 1 or more."""
+    for name, size in sizes.items():
+        whole(name, size, 1, where=f"{layer}: ")
+
+
+def is_whole(number: Any, least: int) -> bool:
+    """Whether it is a whole number of `least` or more."""
+    is_number = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+    return is_number and int(number) >= least
+
+
+def pair(name: str, value: Any, least: int) -> tuple[int, int]:
+    """One number for both axes, or one for each: (height, width)."""
+    numbers = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(numbers) != 2 or not all(is_whole(n, least) for n in numbers):
+        raise ValueError(
+            f"got {name}={value!r}, expected a whole number of {least} or more, or two of them"
+        )
+    return int(numbers[0]), int(numbers[1])

@@ -23,6 +23,20 @@ def set_num_threads(count: int) -> None:
     count : int
         1 or more; at import it is OMP_NUM_THREADS, else the number of processors. Small work runs
         on one thread in any case. Results don't depend on it.
+
+    Raises
+    ------
+    ValueError
+        If `count` is no whole number from 1 to 1024.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> before = fastnn.get_num_threads()
+    >>> fastnn.set_num_threads(1)
+    >>> fastnn.get_num_threads()
+    1
+    >>> fastnn.set_num_threads(before)
     """
     threads.set_process_threads(whole("threads", count, 1, MOST_THREADS))
 
@@ -52,6 +66,11 @@ def num_threads(count: int) -> Iterator[None]:
     ------
     None
 
+    Raises
+    ------
+    ValueError
+        If `count` is no whole number from 1 to 1024.
+
     Examples
     --------
     >>> import fastnn
@@ -68,7 +87,14 @@ def num_threads(count: int) -> Iterator[None]:
 
 
 def show_config() -> None:
-    """Prints versions, the instruction set in use, and threads."""
+    """Prints versions, the instruction set in use, and threads.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.show_config()  # doctest: +ELLIPSIS
+    fastnn        ...
+    """
     import platform
     import sys
 

@@ -17,10 +17,9 @@ import numpy as np
 from fastnn import random
 from fastnn._checks import whole
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn.nn.dropout import Dropout, Dropout2d
 from fastnn.nn.execution import as_array
-from fastnn.nn.image import Dropout2d
 from fastnn.nn.module import Module
-from fastnn.nn.structure import Dropout
 from fastnn.optim.optimizer import Optimizer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastnn import nn
-from fastnn.nn.functional.image import pair
+from fastnn._checks import pair
 
 
 def lenet5(

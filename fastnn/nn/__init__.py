@@ -12,20 +12,15 @@ from fastnn.nn.activation import (
     Tanh,
 )
 from fastnn.nn.convolution import Conv2d
-from fastnn.nn.image import (
-    Dropout2d,
-    LocalResponseNorm,
-    Upsample,
-    UpsamplingNearest2d,
-    ZeroPad2d,
-)
+from fastnn.nn.dropout import Dropout, Dropout2d
+from fastnn.nn.image import Upsample, UpsamplingNearest2d, ZeroPad2d
 from fastnn.nn.linear import Linear, Maxout
 from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, MultiMarginLoss
 from fastnn.nn.module import Module
-from fastnn.nn.normalization import BatchNorm1d, BatchNorm2d
+from fastnn.nn.normalization import BatchNorm1d, BatchNorm2d, LocalResponseNorm
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
-from fastnn.nn.structure import Dropout, Flatten, Identity, ModuleList, Sequential
+from fastnn.nn.structure import Flatten, Identity, ModuleList, Sequential
 
 __all__ = [
     "ELU",

@@ -6,21 +6,37 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._checks import check_sizes
 from fastnn.nn import functional
-from fastnn.nn.linear import check_features
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 
 
 class Sigmoid(Module):
-    """``1 / (1 + exp(-x))``"""
+    """``1 / (1 + exp(-x))``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.Sigmoid()(np.array([[0.0, 1.0]])).round(3)
+    array([[0.5  , 0.731]])
+    """
 
     def forward(self, x: Any) -> Any:
         return functional.sigmoid(x)
 
 
 class Tanh(Module):
-    """``tanh(x)``"""
+    """``tanh(x)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.Tanh()(np.array([[0.0, 1.0]])).round(3)
+    array([[0.   , 0.762]])
+    """
 
     def forward(self, x: Any) -> Any:
         return functional.tanh(x)
@@ -90,11 +106,23 @@ class PReLU(Module):
     Attributes
     ----------
     weight : Parameter (num_parameters,)
+
+    Raises
+    ------
+    ValueError
+        If `num_parameters` is no whole number of 1 or more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.PReLU()(np.array([[-1.0, 2.0]]))
+    array([[-0.25,  2.  ]], dtype=float32)
     """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25):
         super().__init__()
-        check_features("PReLU", num_parameters=num_parameters)
+        check_sizes("PReLU", num_parameters=num_parameters)
         self.num_parameters = int(num_parameters)
         self.weight = Parameter(np.full(num_parameters, init, np.float32))
 
@@ -113,6 +141,15 @@ class ELU(Module):
     alpha : float, default=1.0
     learnable : bool, default=False
         Whether `alpha` is a parameter that training changes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.ELU()(np.array([[-1.0, 2.0]])).round(3)
+    array([[-0.632,  2.   ]])
+    >>> [name for name, _ in nn.ELU(learnable=True).named_parameters()]
+    ['alpha']
     """
 
     def __init__(self, alpha: float = 1.0, learnable: bool = False):
@@ -163,6 +200,13 @@ class LogSoftmax(Softmax):
     ----------
     dim : int, default=-1
         Must be the last axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.LogSoftmax()(np.zeros((1, 4))).round(3)
+    array([[-1.386, -1.386, -1.386, -1.386]])
     """
 
     def forward(self, x: Any) -> Any:

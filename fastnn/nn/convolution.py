@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._checks import check_sizes, pair
 from fastnn.nn import functional, init
 from fastnn.nn.functional.convolution import STORAGE_AXES, check_algorithm, padding_around
-from fastnn.nn.functional.image import pair
-from fastnn.nn.linear import check_features
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 
@@ -42,6 +41,12 @@ class Conv2d(Module):
     bias : Parameter (out_channels,) or None
         Both start uniform on +-1/sqrt(fan_in), as PyTorch's.
 
+    Raises
+    ------
+    ValueError
+        If a size is out of range, the channels are no multiples of `groups`, or `algorithm` is
+        unknown; when called, if `algorithm` does not compute this convolution.
+
     Examples
     --------
     >>> import numpy as np
@@ -63,7 +68,7 @@ class Conv2d(Module):
         algorithm: str = "auto",
     ):
         super().__init__()
-        check_features("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
+        check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"Conv2d: got {in_channels} and {out_channels} channels, expected multiples of "

@@ -73,6 +73,11 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     -------
     float
 
+    Raises
+    ------
+    ValueError
+        If the nonlinearity is unknown.
+
     Examples
     --------
     >>> round(calculate_gain("relu"), 4)
@@ -103,6 +108,12 @@ def zeros_(tensor: Filled) -> Filled:
     -------
     Parameter or ndarray
         The one that was given.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> nn.init.zeros_(nn.Linear(2, 1).weight).data
+    array([[0., 0.]], dtype=float32)
     """
     return constant_(tensor, 0.0)
 
@@ -118,6 +129,12 @@ def ones_(tensor: Filled) -> Filled:
     -------
     Parameter or ndarray
         The one that was given.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> nn.init.ones_(nn.Linear(2, 1).weight).data
+    array([[1., 1.]], dtype=float32)
     """
     return constant_(tensor, 1.0)
 
@@ -134,6 +151,12 @@ def constant_(tensor: Filled, val: float) -> Filled:
     -------
     Parameter or ndarray
         The one that was given.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> nn.init.constant_(nn.Linear(2, 1).bias, 0.1).data
+    array([0.1], dtype=float32)
     """
     values_of(tensor)[...] = val
     return tensor
@@ -153,6 +176,20 @@ def normal_(tensor: Filled, mean: float = 0.0, std: float = 1.0) -> Filled:
     -------
     Parameter or ndarray
         The one that was given.
+
+    Raises
+    ------
+    ValueError
+        If `std` is below 0.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from fastnn import nn
+    >>> fastnn.manual_seed(0)
+    >>> weight = nn.init.normal_(nn.Linear(200, 100).weight, std=0.01)
+    >>> round(float(weight.data.std()), 3)
+    0.01
     """
     if std < 0:
         raise ValueError(f"got a standard deviation of {std}, expected at least 0")
@@ -174,6 +211,18 @@ def uniform_(tensor: Filled, a: float = 0.0, b: float = 1.0) -> Filled:
     -------
     Parameter or ndarray
         The one that was given.
+
+    Raises
+    ------
+    ValueError
+        If `b` is below `a`.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> weight = nn.init.uniform_(nn.Linear(200, 100).weight, -0.5, 0.5)
+    >>> bool((abs(weight.data) <= 0.5).all())
+    True
     """
     if b < a:
         raise ValueError(f"got the range [{a}, {b}), expected a <= b")
@@ -196,6 +245,20 @@ def xavier_normal_(tensor: Filled, gain: float = 1.0) -> Filled:
     -------
     Parameter or ndarray
         The one that was given.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two axes.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from fastnn import nn
+    >>> fastnn.manual_seed(0)
+    >>> weight = nn.init.xavier_normal_(nn.Linear(200, 100).weight)
+    >>> round(float(weight.data.std()), 3), round((2 / (200 + 100)) ** 0.5, 3)
+    (0.082, 0.082)
     """
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))))
 
@@ -214,6 +277,18 @@ def xavier_uniform_(tensor: Filled, gain: float = 1.0) -> Filled:
     -------
     Parameter or ndarray
         The one that was given.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two axes.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> weight = nn.init.xavier_uniform_(nn.Linear(200, 100).weight)
+    >>> bool((abs(weight.data) <= (6 / (200 + 100)) ** 0.5).all())
+    True
     """
     bound = gain * math.sqrt(6 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound)
@@ -238,15 +313,29 @@ def kaiming_normal_(
         Of two axes or more.
     a : float, default=0
         Slope below zero of the (leaky) ReLU that follows.
-    mode : {'fan_in', 'fan_out'}
+    mode : {'fan_in', 'fan_out'}, default='fan_in'
         Whether the variance is kept forward or backward.
-    nonlinearity : str
+    nonlinearity : str, default='leaky_relu'
         See `calculate_gain`.
 
     Returns
     -------
     Parameter or ndarray
         The one that was given.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two axes, or `mode` or `nonlinearity` is unknown.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from fastnn import nn
+    >>> fastnn.manual_seed(0)
+    >>> weight = nn.init.kaiming_normal_(nn.Linear(200, 100).weight, nonlinearity="relu")
+    >>> round(float(weight.data.std()), 2), round((2 / 200) ** 0.5, 2)
+    (0.1, 0.1)
     """
     return normal_(tensor, 0.0, kaiming_std(tensor, a, mode, nonlinearity))
 
@@ -260,17 +349,25 @@ def kaiming_uniform_(
     ----------
     tensor : Parameter or ndarray
         Of two axes or more.
-    a : float, default=0
-        Slope below zero of the (leaky) ReLU that follows.
-    mode : {'fan_in', 'fan_out'}
-        Whether the variance is kept forward or backward.
-    nonlinearity : str
-        See `calculate_gain`.
+    a, mode, nonlinearity
+        As in `kaiming_normal_`.
 
     Returns
     -------
     Parameter or ndarray
         The one that was given.
+
+    Raises
+    ------
+    ValueError
+        As for `kaiming_normal_`.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> weight = nn.init.kaiming_uniform_(nn.Linear(200, 100).weight, nonlinearity="relu")
+    >>> bool((abs(weight.data) <= (6 / 200) ** 0.5).all())
+    True
     """
     bound = math.sqrt(3) * kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound)

@@ -7,16 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._checks import whole
+from fastnn._checks import check_sizes
 from fastnn.nn import functional, init
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
-
-
-def check_features(layer: str, **sizes: int) -> None:
-    """Sizes must be whole numbers of 1 or more."""
-    for name, size in sizes.items():
-        whole(name, size, 1, where=f"{layer}: ")
 
 
 class Linear(Module):
@@ -33,6 +27,11 @@ class Linear(Module):
     bias : Parameter (out_features,) or None
         Both start uniform on +-1/sqrt(in_features), as PyTorch's.
 
+    Raises
+    ------
+    ValueError
+        If a size is no whole number of 1 or more.
+
     Examples
     --------
     >>> import numpy as np
@@ -43,7 +42,7 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__()
-        check_features("Linear", in_features=in_features, out_features=out_features)
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features = int(in_features)
         self.out_features = int(out_features)
         empty = np.empty((out_features, in_features), np.float32)
@@ -84,6 +83,11 @@ class Maxout(Module):
         Piece k has the rows from ``k * out_features``.
     bias : Parameter (pieces * out_features,) or None
 
+    Raises
+    ------
+    ValueError
+        If a size is no whole number of 1 or more.
+
     Examples
     --------
     >>> import numpy as np
@@ -94,7 +98,7 @@ class Maxout(Module):
 
     def __init__(self, in_features: int, out_features: int, pieces: int = 2, bias: bool = True):
         super().__init__()
-        check_features("Maxout", in_features=in_features, out_features=out_features, pieces=pieces)
+        check_sizes("Maxout", in_features=in_features, out_features=out_features, pieces=pieces)
         self.in_features = int(in_features)
         self.out_features = int(out_features)
         self.pieces = int(pieces)

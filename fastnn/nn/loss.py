@@ -45,6 +45,11 @@ class CrossEntropyLoss(Loss):
     label_smoothing : float, default=0
         Share of the target that is spread over all classes (Szegedy et al., 2016).
 
+    Raises
+    ------
+    ValueError
+        If `reduction` is unknown, or `label_smoothing` not from 0 to 1.
+
     Examples
     --------
     >>> import numpy as np
@@ -78,6 +83,18 @@ class MSELoss(Loss):
     Parameters
     ----------
     reduction : {'mean', 'sum', 'none'}, default='mean'
+
+    Raises
+    ------
+    ValueError
+        If `reduction` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> float(nn.MSELoss()(np.array([[1.0, 2.0]]), np.array([[0.0, 4.0]])))
+    2.5
     """
 
     def __init__(self, reduction: str = "mean"):
@@ -97,6 +114,18 @@ class BCEWithLogitsLoss(Loss):
     reduction : {'mean', 'sum', 'none'}, default='mean'
     pos_weight : array_like (columns,), optional
         A factor for the term of positive targets.
+
+    Raises
+    ------
+    ValueError
+        If `reduction` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> round(float(nn.BCEWithLogitsLoss()(np.array([[0.0]]), np.array([[1.0]]))), 4)
+    0.6931
     """
 
     def __init__(
@@ -124,6 +153,18 @@ class MultiMarginLoss(Loss):
     weight : array_like (classes,), optional
         A factor for each class.
     reduction : {'mean', 'sum', 'none'}, default='mean'
+
+    Raises
+    ------
+    ValueError
+        If `p` is neither 1 nor 2, or `reduction` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> float(nn.MultiMarginLoss()(np.array([[1.0, 0.5, 3.0]]), np.array([0])))  # (0.5 + 3) / 3
+    1.1666666666666667
     """
 
     def __init__(

@@ -34,6 +34,14 @@ class Module:
     training : bool
         Whether dropout drops and batch normalization uses batch statistics; see `train`, `eval`.
 
+    Raises
+    ------
+    AttributeError
+        If an attribute is set before ``super().__init__()`` was called.
+    TypeError
+        If anything but a Parameter or None takes the place of a parameter, or there is no
+        `forward`.
+
     Examples
     --------
     >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Batch normalization."""
+"""Normalization of a batch, and of neighbouring channels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._checks import check_sizes
 from fastnn._compiler.graph import Value
 from fastnn._compiler.layout import seen_shape
 from fastnn.nn import functional
-from fastnn.nn.linear import check_features
+from fastnn.nn.functional.normalization import check_response_size
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter
 
@@ -42,6 +43,17 @@ class BatchNorm1d(Module):
     ------
     ValueError
         In training, for a batch of one: one value has no variance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> norm = nn.BatchNorm1d(2)
+    >>> norm(np.array([[1.0, 0.0], [3.0, 0.5]])).round(2)
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    >>> norm.running_mean
+    array([0.2  , 0.025], dtype=float32)
     """
 
     def __init__(
@@ -53,7 +65,7 @@ class BatchNorm1d(Module):
         track_running_stats: bool = True,
     ):
         super().__init__()
-        check_features(type(self).__name__, num_features=num_features)
+        check_sizes(type(self).__name__, num_features=num_features)
         self.num_features = int(num_features)
         self.eps = float(eps)
         self.momentum = momentum
@@ -122,3 +134,42 @@ class BatchNorm2d(BatchNorm1d):
                 f"BatchNorm2d: got shape {shape}, expected (batch, channels, height, width)"
             )
         return super().forward(x)
+
+
+class LocalResponseNorm(Module):
+    """``y = x / (k + alpha / size * sum of x**2 over size channels around)**beta``.
+
+    Krizhevsky et al., 2012. Beyond the first and the last channel there are zeros.
+
+    Parameters
+    ----------
+    size : int
+        Channels of a window.
+    alpha : float, default=1e-4
+    beta : float, default=0.75
+    k : float, default=1.0
+
+    Raises
+    ------
+    ValueError
+        If `size` is no whole number of 1 or more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> x = np.ones((1, 3, 1, 1))
+    >>> nn.LocalResponseNorm(3, alpha=3.0, beta=1.0)(x).ravel().round(3)
+    array([0.333, 0.25 , 0.333])
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
+        super().__init__()
+        check_response_size(size)
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Any) -> Any:
+        return functional.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

@@ -50,6 +50,11 @@ class Parameter:
     grad : ndarray or None
         A view of the gradient of the last backward pass, in the same shape.
 
+    Raises
+    ------
+    ValueError
+        If values of another shape are assigned to `data`.
+
     Examples
     --------
     >>> weight = Parameter([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], storage_axes=(1, 0))

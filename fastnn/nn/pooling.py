@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn.nn import functional
-from fastnn.nn.functional.image import check_divisor, pooling_windows, size_or_kept
+from fastnn.nn.functional.pooling import check_divisor, pooling_windows, size_or_kept
 from fastnn.nn.module import Module
 
 
@@ -23,6 +23,11 @@ class MaxPool2d(Module):
         Distance of two elements of a window.
     ceil_mode : bool, default=False
         Whether a last window that is cut off counts.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or padding is more than half of the kernel.
 
     Examples
     --------
@@ -78,6 +83,11 @@ class AvgPool2d(Module):
     divisor_override : int, optional
         What sums are divided by, in place of the window's size.
 
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or padding is more than half of the kernel.
+
     Examples
     --------
     >>> import numpy as np
@@ -128,6 +138,11 @@ class AdaptiveAvgPool2d(Module):
     ----------
     output_size : int, or (height, width)
         None keeps that axis; 1 is the average of the whole image.
+
+    Raises
+    ------
+    ValueError
+        If a size is no whole number of 1 or more.
 
     Examples
     --------

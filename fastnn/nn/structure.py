@@ -17,6 +17,11 @@ class Sequential(Module):
     ----------
     *modules : Module, or one mapping of names to modules
 
+    Raises
+    ------
+    TypeError
+        If something else than a module is given.
+
     Examples
     --------
     >>> from fastnn import nn
@@ -78,6 +83,11 @@ class ModuleList(Module):
     Parameters
     ----------
     modules : iterable of Module, optional
+
+    Raises
+    ------
+    TypeError
+        If something else than a module is given.
 
     Examples
     --------
@@ -156,6 +166,13 @@ class Identity(Module):
     ----------
     *args, **options
         Without effect, for PyTorch's sake.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import nn
+    >>> nn.Identity()(np.array([[1.0, 2.0]]))
+    array([[1., 2.]])
     """
 
     def __init__(self, *args: Any, **options: Any):
@@ -163,34 +180,3 @@ class Identity(Module):
 
     def forward(self, x: Any) -> Any:
         return x
-
-
-class Dropout(Module):
-    """In training, zero with probability `p`, else ``x / (1 - p)`` (Srivastava et al., 2014).
-
-    Parameters
-    ----------
-    p : float, default=0.5
-        Probability of zero, from 0 to 1.
-    inplace : bool, default=False
-        Without effect, for PyTorch's sake: memory is shared wherever it can be.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnn import nn
-    >>> nn.Dropout(0.5).eval()(np.ones((1, 4)))
-    array([[1., 1., 1., 1.]])
-    """
-
-    def __init__(self, p: float = 0.5, inplace: bool = False):
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: got p={p}, expected 0 <= p <= 1")
-        self.p = float(p)
-
-    def forward(self, x: Any) -> Any:
-        return functional.dropout(x, self.p, self.training)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"

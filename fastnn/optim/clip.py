@@ -27,6 +27,20 @@ def clip_grad_norm_(parameters: Iterable[Parameter] | Parameter, max_norm: float
     -------
     float
         The norm before clipping.
+
+    Examples
+    --------
+    >>> import numpy as np, fastnn
+    >>> from fastnn import nn, optim
+    >>> model = nn.Linear(3, 2)
+    >>> step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    >>> loss = step.forward(np.ones((4, 3)), np.array([0, 0, 0, 1]))
+    >>> step.backward()
+    >>> before = optim.clip_grad_norm_(model.parameters(), 0.01)
+    >>> after = sum((parameter.grad**2).sum() for parameter in model.parameters()) ** 0.5
+    >>> before > 0.01, round(float(after), 4)
+    (True, 0.01)
+    >>> step.update()
     """
     if isinstance(parameters, Parameter):
         parameters = [parameters]

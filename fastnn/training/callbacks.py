@@ -22,6 +22,19 @@ class Callback:
     every_step : bool
         Whether `on_step_end` is wanted after each step. It costs the return to Python; a callback
         that looks now and then overrides `next_step` instead.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from fastnn import nn, optim
+    >>> class StopWhenGood(fastnn.Callback):
+    ...     def on_epoch_end(self, trainer, epoch, row):
+    ...         if row["accuracy"] > 0.9:
+    ...             trainer.stop = "good enough"
+    >>> X, y = fastnn.datasets.digits()
+    >>> trainer = fastnn.Trainer(nn.Linear(64, 10), nn.CrossEntropyLoss(), optim.SGD(lr=0.5))
+    >>> trainer.fit(X / 16, y, epochs=20, callbacks=[StopWhenGood()]).stopped
+    'good enough'
     """
 
     every_step = False
@@ -93,6 +106,22 @@ class EarlyStopping(Callback):
         Epochs without improvement that are waited for.
     min_delta : float, default=0
         What counts as an improvement.
+
+    Raises
+    ------
+    ValueError
+        If `patience` is no whole number of 1 or more; in `Trainer.fit`, if there is no such column.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> from fastnn import nn, optim
+    >>> X, y = fastnn.datasets.digits()
+    >>> trainer = fastnn.Trainer(nn.Linear(64, 10), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    >>> history = trainer.fit(X / 16, y, epochs=3, validation_split=0.2,
+    ...                       callbacks=[fastnn.EarlyStopping("val_accuracy", patience=3)])
+    >>> len(history.epochs)
+    3
     """
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0):

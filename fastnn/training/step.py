@@ -53,6 +53,13 @@ class TrainingStep:
     grad_norm : float or None
         The norm before clipping of the last update, where there is clipping.
 
+    Raises
+    ------
+    TypeError
+        If `model`, `loss` or `optimizer` is not what it should be.
+    ValueError
+        If `max_grad_norm` is not above 0.
+
     Examples
     --------
     >>> import numpy as np, fastnn

@@ -51,6 +51,13 @@ class Trainer:
     steps_done : int
         Steps of the running `fit`, where a callback looks at steps.
 
+    Raises
+    ------
+    TypeError
+        If one of them is not what it should be.
+    ValueError
+        If `max_grad_norm` is not above 0.
+
     Examples
     --------
     >>> import numpy as np, fastnn

@@ -11,38 +11,29 @@ Examples
 array([[0., 2.]])
 """
 
-from fastnn.nn.functional.convolution import conv2d
-from fastnn.nn.functional.image import (
-    adaptive_avg_pool2d,
-    avg_pool2d,
-    dropout2d,
-    interpolate,
-    local_response_norm,
-    max_pool2d,
-    pad,
-)
-from fastnn.nn.functional.layers import (
-    batch_norm,
-    concatenate,
-    dropout,
+from fastnn.nn.functional.activation import (
     elu,
-    flatten,
     leaky_relu,
-    linear,
     log_softmax,
-    maxout,
     prelu,
     relu,
     sigmoid,
     softmax,
     tanh,
 )
+from fastnn.nn.functional.convolution import conv2d
+from fastnn.nn.functional.dropout import dropout, dropout2d
+from fastnn.nn.functional.image import interpolate, pad
+from fastnn.nn.functional.linear import linear, maxout
 from fastnn.nn.functional.loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
     mse_loss,
     multi_margin_loss,
 )
+from fastnn.nn.functional.normalization import batch_norm, local_response_norm
+from fastnn.nn.functional.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from fastnn.nn.functional.structure import concatenate, flatten
 
 __all__ = [
     "adaptive_avg_pool2d",

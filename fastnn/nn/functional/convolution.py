@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastnn._checks import pair
 from fastnn._compiler.convolution.choice import REQUESTS
-from fastnn.nn.functional.image import pair
 from fastnn.nn.functional.record import computes_on_arrays, weight_in_graph
 
 # A kernel (filters, channels, height, width) lies in memory as (height, width, channels, filters).
@@ -68,6 +68,21 @@ def conv2d(
     Returns
     -------
     (batch, filters, out height, out width)
+
+    Raises
+    ------
+    ValueError
+        If shapes don't fit each other, a number is out of range, the kernel is larger than the
+        padded image, or `algorithm` does not compute this convolution.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.nn import functional as F
+    >>> image = np.arange(9.0).reshape(1, 1, 3, 3)
+    >>> F.conv2d(image, np.ones((1, 1, 2, 2)))
+    array([[[[ 8., 12.],
+             [20., 24.]]]])
     """
     graph = input.graph
     weight = weight_in_graph(graph, weight, STORAGE_AXES)

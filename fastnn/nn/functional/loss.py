@@ -45,6 +45,18 @@ def cross_entropy(
     -------
     number, or (batch,)
         By `reduction`.
+
+    Raises
+    ------
+    ValueError
+        If shapes don't fit, a label is out of range, or `reduction` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.nn import functional as F
+    >>> round(float(F.cross_entropy(np.zeros((1, 10)), np.array([3]))), 4)
+    2.3026
     """
     graph = input.graph
     outputs = graph.record(
@@ -92,6 +104,19 @@ def multi_margin_loss(
     -------
     number, or (batch,)
         By `reduction`.
+
+    Raises
+    ------
+    ValueError
+        If shapes don't fit, a label is out of range, `p` is neither 1 nor 2, or `reduction` is
+        unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.nn import functional as F
+    >>> float(F.multi_margin_loss(np.array([[1.0, 0.5, 3.0]]), np.array([0])))  # (0.5 + 3) / 3
+    1.1666666666666667
     """
     if p not in (1, 2):
         raise ValueError(f"got p={p}, expected 1 or 2")
@@ -120,6 +145,18 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
     -------
     number, or the input's shape
         By `reduction`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or `reduction` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.nn import functional as F
+    >>> float(F.mse_loss(np.array([[1.0, 2.0]]), np.array([[0.0, 4.0]])))
+    2.5
     """
     return input.graph.record(
         "squared_error", [input, target], reduction=check_reduction(reduction)
@@ -152,6 +189,19 @@ def binary_cross_entropy_with_logits(
     -------
     number, or the input's shape
         By `reduction`.
+
+    Raises
+    ------
+    ValueError
+        If shapes don't fit, or `reduction` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.nn import functional as F
+    >>> logits, target = np.array([[0.0]]), np.array([[1.0]])
+    >>> round(float(F.binary_cross_entropy_with_logits(logits, target)), 4)
+    0.6931
     """
     graph = input.graph
     return graph.record(
