@@ -15,20 +15,20 @@ from fastnn._compiler.operators.activation import (
     Softmax,
     SoftmaxBackward,
 )
+from fastnn._compiler.operators.arithmetic import Add, AddGradient, Affine, Copy, Multiply
 from fastnn._compiler.operators.convolution import (
     Conv2d,
     Conv2dBackwardInput,
     Conv2dBackwardParameters,
     Conv2dWeight,
 )
-from fastnn._compiler.operators.image import (
-    Crop,
+from fastnn._compiler.operators.dropout import (
+    Dropout,
+    DropoutBackward,
     DropoutChannels,
     DropoutChannelsBackward,
-    LocalResponse,
-    LocalResponseBackward,
-    Pad,
 )
+from fastnn._compiler.operators.image import Crop, Pad
 from fastnn._compiler.operators.layout import Relabel, ToChannelsLast, ToPlain
 from fastnn._compiler.operators.linear import (
     Linear,
@@ -45,10 +45,13 @@ from fastnn._compiler.operators.loss import (
     SquaredError,
     SquaredErrorBackward,
 )
+from fastnn._compiler.operators.maxout import Maxout, MaxoutBackward
 from fastnn._compiler.operators.normalization import (
     BatchNorm,
     BatchNormBackward,
     FoldBatchNorm,
+    LocalResponse,
+    LocalResponseBackward,
 )
 from fastnn._compiler.operators.pooling import (
     AveragePool,
@@ -57,21 +60,7 @@ from fastnn._compiler.operators.pooling import (
     MaxPoolBackward,
     Upsample,
 )
-from fastnn._compiler.operators.structure import (
-    Add,
-    AddGradient,
-    Affine,
-    Concatenate,
-    Copy,
-    Dropout,
-    DropoutBackward,
-    Maxout,
-    MaxoutBackward,
-    Multiply,
-    Reshape,
-    Slice,
-    Unslice,
-)
+from fastnn._compiler.operators.structure import Concatenate, Reshape, Slice, Unslice
 from fastnn._compiler.operators.update import ClipFactor, CountStep, SGDUpdate, SquaredNorm
 
 __all__ = ["OPERATORS"]
@@ -84,12 +73,14 @@ OPERATORS.update(
         *(Activation, ActivationBackward, Softmax, SoftmaxBackward),
         *(PReLU, PReLUBackward, LearnedELU, LearnedELUBackward),
         *(BatchNorm, BatchNormBackward, FoldBatchNorm),
-        *(Dropout, DropoutBackward, Maxout, MaxoutBackward),
-        *(Add, AddGradient, Multiply, Affine, Copy, Reshape, Concatenate, Slice, Unslice),
+        *(LocalResponse, LocalResponseBackward),
+        *(Maxout, MaxoutBackward),
+        *(Dropout, DropoutBackward, DropoutChannels, DropoutChannelsBackward),
+        *(Add, AddGradient, Multiply, Affine, Copy),
+        *(Reshape, Concatenate, Slice, Unslice),
         *(ToChannelsLast, ToPlain, Relabel),
         *(MaxPool, MaxPoolBackward, AveragePool, AveragePoolBackward, Upsample),
-        *(Pad, Crop, LocalResponse, LocalResponseBackward),
-        *(DropoutChannels, DropoutChannelsBackward),
+        *(Pad, Crop),
         *(CrossEntropy, CrossEntropyBackward, MultiMargin, MultiMarginBackward),
         *(SquaredError, SquaredErrorBackward, BinaryCrossEntropy, BinaryCrossEntropyBackward),
         *(SGDUpdate, CountStep, SquaredNorm, ClipFactor),

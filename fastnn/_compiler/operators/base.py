@@ -136,3 +136,12 @@ def require(condition: bool, message: str) -> None:
     """A shape rule's check."""
     if not condition:
         raise ValueError(message)
+
+
+def require_image(x: Value) -> tuple[int, ...]:
+    """The shape rule's check that there are images; their (height, width)."""
+    require(
+        len(x.shape) == 3 and x.batched,
+        f"got {x!r}, expected (batch, channels, height, width)",
+    )
+    return x.shape[:2]

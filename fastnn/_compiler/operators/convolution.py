@@ -7,7 +7,7 @@ weights that it reads becomes a node of its own, computed once for all that read
 
 from __future__ import annotations
 
-from fastnn._compiler.activations import KINDS
+from fastnn._compiler.activations import KINDS, activation_of
 from fastnn._compiler.convolution.algorithm import (
     BACKWARD_INPUT,
     BACKWARD_PARAMETERS,
@@ -25,10 +25,10 @@ from fastnn._compiler.operators.base import (
     Operator,
     Size,
     require,
+    require_image,
     same,
     shape_of,
 )
-from fastnn._compiler.operators.linear import activation_of
 
 # Of float in the widest vector.
 WIDEST_LANES = 16
@@ -49,10 +49,7 @@ class Conv2d(Operator):
 
     def infer(self, node):
         x, weight, bias = node.inputs
-        require(
-            len(x.shape) == 3 and x.batched,
-            f"got {x!r}, expected (batch, channels, height, width)",
-        )
+        require_image(x)
         geometry = geometry_of(x, weight, node.attributes)
         filters = weight.shape[0]
         require(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastnn._compiler.activations import KINDS
+from fastnn._compiler.activations import KINDS, activation_of
 from fastnn._compiler.operators.base import (
     BYTES_PER_NANOSECOND,
     FLOPS_PER_NANOSECOND,
@@ -126,11 +126,6 @@ class LinearBackwardParameters(Operator):
     def flops(self, node):
         _, dy, weight, bias = node.inputs
         return dy.rows * 2 * weight.size + (dy.size if bias is not None else 0)
-
-
-def activation_of(node):
-    """The name of the activation that was fused into a node."""
-    return node.attributes.get("activation", "identity")
 
 
 def product_time(x, weight):

@@ -46,6 +46,10 @@ class LabelLoss(Operator):
         loss = per_row if node.attributes["reduction"] == "none" else whole
         return [loss, per_row, *self.saved(scores), Spec((4,), scores.dtype, batched=False)]
 
+    def saved(self, scores):
+        """Specs of what backward needs of the forward pass besides the scores."""
+        return []
+
     def loss_pointer(self, node):
         """With no reduction the losses of the rows are the loss."""
         return None if node.attributes["reduction"] == "none" else node.outputs[0]
@@ -138,9 +142,6 @@ class MultiMargin(LabelLoss):
 
     name = "multi_margin"
     layout = "plain"
-
-    def saved(self, scores):
-        return []
 
     def backward(self, node, gradients):
         scores, labels, weight = node.inputs

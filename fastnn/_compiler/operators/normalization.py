@@ -1,12 +1,14 @@
-"""Batch normalization over the last axis."""
+"""Normalization: of a batch by channel, and of neighbouring channels."""
 
 from __future__ import annotations
 
-from fastnn._compiler.activations import KINDS
+from fastnn._compiler.activations import KINDS, activation_of
 from fastnn._compiler.graph import Spec
 from fastnn._compiler.layout import seen_shape
 from fastnn._compiler.operators.base import (
     ELEMENTS_PER_NANOSECOND,
+    EXPONENTIALS_PER_NANOSECOND,
+    ITEMSIZES,
     Call,
     Operator,
     elements,
@@ -15,7 +17,6 @@ from fastnn._compiler.operators.base import (
     same,
     shape_of,
 )
-from fastnn._compiler.operators.linear import activation_of
 
 # Tall matrices are summed by chunks of rows whose partial sums lie in the workspace
 # (kernels/normalization.pyx tells how many).
@@ -152,3 +153,52 @@ class BatchNormBackward(Operator):
     def flops(self, node):
         # The normalized x again 2, the sums of dy and of dy times it 3, dx 5.
         return (5 if node.attributes.get("without_dx") else 10) * node.inputs[0].size
+
+
+class LocalResponse(Operator):
+    """y = x (k + alpha / size * sum of x^2 over `size` neighbouring channels)^-beta.
+
+    Attributes: `size`, `alpha`, `beta`, `k`.
+    """
+
+    name = "local_response"
+    layout = "channels"
+    kernel = "local_response_forward"
+
+    def infer(self, node):
+        x = node.inputs[-1]
+        require(
+            len(x.shape) >= 1, "got an input of shape (batch,), expected (batch, channels, ...)"
+        )
+        return [same(x)]
+
+    def backward(self, node, gradients):
+        x = node.inputs[0]
+        return x.graph.record("local_response_backward", [gradients[0], x], **node.attributes)
+
+    def lower(self, node):
+        x = node.inputs[-1]
+        attributes = node.attributes
+        time = elements(x) * (2 / EXPONENTIALS_PER_NANOSECOND)
+        # Two copies of a pixel with room for a window and two vectors (kernels/local_response.pyx).
+        workspace = 2 * (x.columns + attributes["size"] + 2 * 16) * ITEMSIZES[x.dtype]
+        return [
+            Call(
+                self.kernel,
+                [node.outputs[0], *node.inputs],
+                [rows(x), x.columns, attributes["size"]],
+                [attributes["alpha"], attributes["beta"], attributes["k"]],
+                time,
+                workspace,
+            )
+        ]
+
+    def flops(self, node):
+        return node.inputs[0].size * (node.attributes["size"] + 4)
+
+
+class LocalResponseBackward(LocalResponse):
+    """dx; inputs dy, x."""
+
+    name = "local_response_backward"
+    kernel = "local_response_backward"

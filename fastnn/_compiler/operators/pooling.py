@@ -10,21 +10,13 @@ from fastnn._compiler.operators.base import (
     Operator,
     elements,
     require,
+    require_image,
     same,
 )
 from fastnn._compiler.windows import Windows, adaptive_windows, sliding_windows
 
 # The number of a winning tap is kept in 16 bits.
 MOST_TAPS = 1 << 16
-
-
-def require_image(x):
-    """The shape rule's check that there are images; their (height, width)."""
-    require(
-        len(x.shape) == 3 and x.batched,
-        f"got {x!r}, expected (batch, channels, height, width)",
-    )
-    return x.shape[:2]
 
 
 def windows_of(image, attributes) -> list[Windows]:
