@@ -1,10 +1,15 @@
 """What an installation is: imports, instruction sets, threads."""
 
+import importlib
+import pkgutil
+
 import pytest
 from children import SANITIZED, run
 
 import fastnn
 from fastnn._core import dispatch
+
+PRECISIONS = ("float32", "float64")
 
 
 def test_import_is_light():
@@ -33,6 +38,21 @@ def test_each_instruction_set_is_chosen(level):
 def test_unknown_instruction_set():
     result = run("import fastnn; fastnn.show_config()", FASTNN_ISA="v9")
     assert "FASTNN_ISA is 'v9', expected one of" in result.stderr
+
+
+def constants_of_build(folder):
+    """What the kernels of one build publish for the compiler: family -> name -> number."""
+    package = importlib.import_module(f"fastnn._core.{folder}")
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
+    return {m.__name__.rpartition(".")[2]: getattr(m, "CONSTANTS", {}) for m in modules}
+
+
+def test_kernels_publish_the_same_constants_in_every_build():
+    folders = [f"{level}_{dtype}" for level in dispatch.usable_levels() for dtype in PRECISIONS]
+    first, *others = map(constants_of_build, folders)
+    assert first["conv_winograd"]["PRODUCTS"] == 36
+    assert all(other == first for other in others)
 
 
 def test_threads():

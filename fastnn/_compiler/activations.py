@@ -1,14 +1,14 @@
-"""Activations that a kernel can apply to its own output: names and numbers.
+"""Activations that a kernel can apply to its own output, and their numbers in a step.
 
-The numbers are those of fastnn/_core/kernels/vector_math.pxd. Their gradients are functions of
-the output, so that the input of such an activation is never kept.
+Their gradients are functions of the output, so that the input of such an activation is never kept.
 """
 
 from __future__ import annotations
 
 from fastnn._compiler.graph import Node
+from fastnn._core.dispatch import constants
 
-KINDS = {"identity": 0, "relu": 1, "leaky_relu": 2, "sigmoid": 3, "tanh": 4, "elu": 5}
+KINDS = {name.lower(): number for name, number in vars(constants("activation")).items()}
 
 EXPONENTIAL = {"sigmoid", "tanh", "elu"}
 

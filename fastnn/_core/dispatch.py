@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import fastnn._core.cpu as cpu
@@ -56,10 +57,23 @@ def isa() -> str:
 @functools.cache
 def kernels(dtype: str) -> dict[str, Any]:
     """Every kernel of the instruction set in use, for float32 or float64: name -> capsule."""
-    package = f"fastnn._core.{isa()}_{dtype}"
     folder = os.path.join(os.path.dirname(__file__), f"{isa()}_{dtype}")
     families = {name.partition(".")[0] for name in os.listdir(folder) if name[0] not in "_."}
     table: dict[str, Any] = {}
     for family in sorted(families):
-        table.update(importlib.import_module(f"{package}.{family}").KERNELS)
+        table.update(family_module(family, dtype).KERNELS)
     return table
+
+
+@functools.cache
+def constants(family: str) -> SimpleNamespace:
+    """Numbers of a file of kernels that the compiler has to know: block sizes, codes of choices.
+
+    They are defined in the kernels, and the same in every build.
+    """
+    return SimpleNamespace(**family_module(family, "float32").CONSTANTS)
+
+
+def family_module(family: str, dtype: str) -> ModuleType:
+    """The build of a file of kernels that serves this processor."""
+    return importlib.import_module(f"fastnn._core.{isa()}_{dtype}.{family}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastnn._compiler.convolution.algorithm import BACKWARD_INPUT, Algorithm, Workspace
 from fastnn._compiler.convolution.geometry import Geometry
+from fastnn._core.dispatch import constants
 
-# Numbers of conv_col2im.pyx, explained there.
-UNIT = 16
-BAND_ELEMENTS = 131072
+UNIT = constants("conv_col2im").UNIT
+BAND_ELEMENTS = constants("conv_col2im").BAND_ELEMENTS
 # The kernel's tables are of Py_ssize_t.
 TABLE_ITEMSIZE = 8
 

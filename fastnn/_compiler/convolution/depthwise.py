@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastnn._compiler.convolution.algorithm import BACKWARD_PARAMETERS, Algorithm, Workspace
 from fastnn._compiler.convolution.geometry import Geometry
+from fastnn._core.dispatch import constants
 
-# Parts of the sum over pixels, as in fastnn/_core/kernels/conv_depthwise.pyx.
-CHUNKS = 32
+PARAMETERS = constants("conv_depthwise_parameters")
 # What the kernel knows of a tap: three numbers.
 TAP_BYTES = 3 * 8
 # The widest vector: sums of a chunk lie in whole vectors.
@@ -26,4 +26,4 @@ class Depthwise(Algorithm):
         if direction != BACKWARD_PARAMETERS:
             return Workspace(per_thread=taps)
         row = -(-geometry.channels * itemsize // VECTOR_BYTES) * VECTOR_BYTES
-        return Workspace(per_thread=taps, shared=CHUNKS * (geometry.taps + 1) * row)
+        return Workspace(per_thread=taps, shared=PARAMETERS.CHUNKS * (geometry.taps + 1) * row)

@@ -11,13 +11,11 @@ from fastnn._compiler.convolution.algorithm import (
     Algorithm,
     Workspace,
 )
+from fastnn._core.dispatch import constants
 
-# A band of the padded input, as in fastnn/_core/kernels/patches.pxd.
-BAND_ELEMENTS = 65536
-BAND_PIXELS = 1024
-# Partial gradients of the parameters, as in fastnn/_core/kernels/conv_direct_parameters.pyx.
-PARTS = 16
-PARTIAL_ELEMENTS = 1048576
+# A band of the padded input, and partial gradients of the parameters.
+BANDS = constants("conv_direct")
+PARTIALS = constants("conv_direct_parameters")
 # Lanes of the widest vector: what panels are rounded up to at the most.
 MOST_LANES = 16
 # The kernels' tables are of ints.
@@ -60,14 +58,14 @@ class Direct(Algorithm):
         else:
             patches, channels = input_patches(geometry), geometry.channels
             depth = geometry.depth
-        band = max(BAND_ELEMENTS, elements_of_rows(patches, channels, 1))
+        band = max(BANDS.BAND_ELEMENTS, elements_of_rows(patches, channels, 1))
         # Pixels and their outputs, taps and the rows of their gradients.
-        tables = 2 * max(BAND_PIXELS, patches[1].grid) + 2 * depth
+        tables = 2 * max(BANDS.BAND_PIXELS, patches[1].grid) + 2 * depth
         per_thread = band * itemsize + tables * TABLE_ITEMSIZE
         if direction != BACKWARD_PARAMETERS:
             return Workspace(per_thread)
         partial = (geometry.depth + 1) * geometry.filters
-        parts = min(max(PARTIAL_ELEMENTS // partial, 1), PARTS)
+        parts = min(max(PARTIALS.PARTIAL_ELEMENTS // partial, 1), PARTIALS.PARTS)
         return Workspace(per_thread, parts * partial * itemsize)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastnn._compiler.convolution.algorithm import BACKWARD_PARAMETERS, Algorithm, Workspace
 from fastnn._compiler.operators.base import PANEL_WORKSPACE_BYTES
+from fastnn._core.dispatch import constants
 
-# Partial gradients of the parameters (fastnn/_core/kernels/im2col.pyx has the same number).
-PARTS = 16
+# Of the partial gradients of the parameters.
+PARTS = constants("im2col").PARTS
 
 
 class Im2col(Algorithm):

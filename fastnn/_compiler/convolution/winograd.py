@@ -10,20 +10,11 @@ from fastnn._compiler.convolution.algorithm import (
     Workspace,
 )
 from fastnn._compiler.convolution.geometry import Geometry
+from fastnn._core.dispatch import constants
 
-# Numbers of winograd_tiling.pxd, conv_winograd.pyx and conv_winograd_gradient.pyx.
-# They are explained there.
-PRODUCTS = 36
-UNIT = 16
-BLOCK_BYTES = 524288
-BLOCK_TILES = 24
-MOST_BLOCK_TILES = 96
-TEAM_TILES = 96
-TEAM_WORTH_BYTES = 4194304
-GRADIENT_BLOCK_BYTES = 8388608
-SUMS_BYTES = 25165824
-MOST_CHUNKS = 8
-TASK_CHANNELS = 48
+BLOCKS = constants("conv_winograd")
+GRADIENT = constants("conv_winograd_gradient")
+PRODUCTS, UNIT = BLOCKS.PRODUCTS, BLOCKS.UNIT
 MOST_PANEL_COLUMNS = 48  # of a panel of matmul.pxd, on any instruction set
 
 
@@ -33,8 +24,8 @@ def whole_units(channels: int) -> int:
 
 def block_tiles(bytes_of_block: int, bytes_of_tile: int) -> int:
     """Tiles of a block whose planes fit a cache."""
-    tiles = bytes_of_block // bytes_of_tile // BLOCK_TILES * BLOCK_TILES
-    return min(max(tiles, BLOCK_TILES), MOST_BLOCK_TILES)
+    tiles = bytes_of_block // bytes_of_tile // BLOCKS.BLOCK_TILES * BLOCKS.BLOCK_TILES
+    return min(max(tiles, BLOCKS.BLOCK_TILES), BLOCKS.MOST_BLOCK_TILES)
 
 
 class Winograd(Algorithm):
@@ -61,20 +52,21 @@ class Winograd(Algorithm):
         channels, filters = whole_units(geometry.channels), whole_units(geometry.filters)
         wide = max(channels, filters)
         if direction != BACKWARD_PARAMETERS:
-            tiles = block_tiles(BLOCK_BYTES, PRODUCTS * wide * itemsize)
-            team = wide + 2 * PRODUCTS * (TEAM_TILES * wide + UNIT)
-            if self.prepared_elements(geometry, direction) * itemsize <= TEAM_WORTH_BYTES:
+            tiles = block_tiles(BLOCKS.BLOCK_BYTES, PRODUCTS * wide * itemsize)
+            team = wide + 2 * PRODUCTS * (BLOCKS.TEAM_TILES * wide + UNIT)
+            if self.prepared_elements(geometry, direction) * itemsize <= BLOCKS.TEAM_WORTH_BYTES:
                 team = 0
             return Workspace(
                 per_thread=itemsize * (wide + (PRODUCTS + 1) * (tiles * wide + UNIT)),
                 shared=itemsize * team,
             )
-        tiles = block_tiles(GRADIENT_BLOCK_BYTES, PRODUCTS * (channels + filters) * itemsize)
+        tile_bytes = PRODUCTS * (channels + filters) * itemsize
+        tiles = block_tiles(GRADIENT.GRADIENT_BLOCK_BYTES, tile_bytes)
         planes = wide + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)
         sums = PRODUCTS * self._weight_plane(geometry.channels, geometry.filters) + filters
-        chunks = max(1, min(SUMS_BYTES // (sums * itemsize), MOST_CHUNKS))
+        chunks = max(1, min(GRADIENT.SUMS_BYTES // (sums * itemsize), GRADIENT.MOST_CHUNKS))
         # The planes of a block are a thread's, or the team's; then a thread may hold a task's sums.
-        of_task = PRODUCTS * (TASK_CHANNELS * MOST_PANEL_COLUMNS + UNIT)
+        of_task = PRODUCTS * (GRADIENT.TASK_CHANNELS * MOST_PANEL_COLUMNS + UNIT)
         return Workspace(
             per_thread=itemsize * max(planes, of_task),
             shared=itemsize * (chunks * sums + planes),

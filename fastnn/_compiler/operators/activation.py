@@ -13,6 +13,9 @@ from fastnn._compiler.operators.base import (
     rows,
     same,
 )
+from fastnn._core.dispatch import constants
+
+LEARNED = constants("learned_activation")
 
 
 class Activation(Operator):
@@ -193,14 +196,14 @@ def learned_sizes(operator, x, parameter):
 
 
 def learned_workspace(x, parameter):
-    """Partial sums of the parameter's gradient (see kernels/learned_activation.pyx).
+    """Partial sums of the parameter's gradient.
 
-    With one parameter a double for 4,096 elements; with one a channel at most 64 bands of sums
-    and one of slopes, a band being a row or some 4,096 elements.
+    With one parameter a double for each chunk; with one a channel a band of sums for each part and
+    one of slopes, a band being a row or at most 4,096 elements.
     """
     if parameter.size == 1:
-        return elements(x) * (8 / 4096) + 64
-    return 66 * 8 * (max(x.columns, 4096) + 256)
+        return elements(x) * (8 / LEARNED.CHUNK) + 64
+    return (LEARNED.MAX_PARTS + 2) * 8 * (max(x.columns, 4096) + 256)
 
 
 def activation_time(value, kind):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastnn._compiler.graph import Node, Spec, Value
+from fastnn._core.dispatch import constants
 
 # Rates from which the serial time of a step is estimated, for the choice between one thread and
 # the team (fastnn/_core/program.pyx). They need only be right to a factor of two.
@@ -14,13 +15,11 @@ ELEMENTS_PER_NANOSECOND = 8.0
 EXPONENTIALS_PER_NANOSECOND = 1.3
 BYTES_PER_NANOSECOND = 60.0
 
-# A thread's copy of a panel of a matrix product: DEPTH_BLOCK rows (kernels/matmul.pxd) of four
-# vectors of 64 bytes at the most.
-PANEL_WORKSPACE_BYTES = 1024 * 4 * 64
+# A thread's copy of a panel of a matrix product: so many rows of four vectors of 64 bytes at the
+# most.
+PANEL_WORKSPACE_BYTES = constants("linear").DEPTH_BLOCK * 4 * 64
 
 ITEMSIZES = {"float32": 4, "float64": 8, "int64": 8, "uint16": 2}
-
-REDUCTIONS = {"mean": 0, "sum": 1, "none": 2}
 
 
 class Size:

@@ -6,7 +6,6 @@ from fastnn._compiler.graph import LABEL_DTYPE, Input, Spec
 from fastnn._compiler.operators.base import (
     ELEMENTS_PER_NANOSECOND,
     EXPONENTIALS_PER_NANOSECOND,
-    REDUCTIONS,
     Call,
     Operator,
     elements,
@@ -15,9 +14,10 @@ from fastnn._compiler.operators.base import (
     same,
     shape_of,
 )
+from fastnn._core.dispatch import constants
 
-# Elements that one partial sum stands for (kernels/loss.pyx).
-PARTIAL_SUM_CHUNK = 4096
+LOSSES = constants("loss")
+REDUCTIONS = {"mean": LOSSES.MEAN, "sum": LOSSES.SUM, "none": LOSSES.NONE}
 
 
 class LabelLoss(Operator):
@@ -213,7 +213,7 @@ class ElementLoss(Operator):
             )
         if isinstance(target.source, Input):
             target.dtype = x.dtype  # whole numbers serve as a target of real ones
-        partials = Spec((x.rows + x.size // PARTIAL_SUM_CHUNK + 1,), x.dtype)
+        partials = Spec((x.rows + x.size // LOSSES.CHUNK + 1,), x.dtype)
         if node.attributes["reduction"] == "none":
             return [same(x), partials]
         return [Spec((), x.dtype, batched=False), partials]

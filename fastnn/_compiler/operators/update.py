@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from fastnn._compiler.graph import Spec
 from fastnn._compiler.operators.base import ELEMENTS_PER_NANOSECOND, Call, Operator, elements
+from fastnn._core.dispatch import constants
 
-# Partial sums of the gradient's norm: a double for 4,096 elements (kernels/update.pyx).
-NORM_CHUNK = 4096
+# Elements that a partial sum of the gradient's norm, a double, stands for.
+NORM_CHUNK = constants("update").CHUNK
 
 # The numbers that the kernel takes at each step, in its order.
 SGD_OPTIONS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")

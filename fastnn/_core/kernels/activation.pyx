@@ -3,6 +3,7 @@
 from cython.parallel cimport prange
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
+from fastnn._core.kernels.vector_math cimport ELU, IDENTITY, LEAKY_RELU, RELU, SIGMOID, TANH
 from fastnn._core.simd cimport real
 from fastnn._core.step cimport Step, publish
 
@@ -51,6 +52,14 @@ cdef void run_activation_backward(const Step* s) noexcept nogil:
                         s.size[0], <int>s.size[1], <real>s.scalar[0], s.threads)
 
 
+CONSTANTS = {
+    "IDENTITY": IDENTITY,
+    "RELU": RELU,
+    "LEAKY_RELU": LEAKY_RELU,
+    "SIGMOID": SIGMOID,
+    "TANH": TANH,
+    "ELU": ELU,
+}
 KERNELS = {
     "activation_forward": publish(run_activation_forward),
     "activation_backward": publish(run_activation_backward),

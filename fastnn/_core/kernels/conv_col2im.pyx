@@ -27,7 +27,6 @@ from fastnn._core.step cimport Step, publish
 
 
 cdef enum:
-    # Numbers that fastnn/_compiler/convolution/col2im.py has too.
     UNIT = 16                  # rows of columns are a multiple of this, on every instruction set
     BAND_ELEMENTS = 131072     # of columns: half of a second-level cache in float32
     # Bands that there should be for the threads to share, however few images there are.
@@ -260,6 +259,7 @@ cdef void run_conv2d_col2im_backward_input(const Step* s) noexcept nogil:
         <real>s.scalar[0], s.workspace, s.workspace_per_thread, s.threads)
 
 
+CONSTANTS = {"UNIT": UNIT, "BAND_ELEMENTS": BAND_ELEMENTS}
 KERNELS = {
     "conv2d_col2im_weight": publish(run_conv2d_col2im_weight),
     "conv2d_col2im_backward_input": publish(run_conv2d_col2im_backward_input),

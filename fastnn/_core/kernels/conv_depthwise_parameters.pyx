@@ -27,8 +27,8 @@ from fastnn._core.simd cimport LANES, real, v_load, v_store, v_store_first, vrea
 from fastnn._core.step cimport Step, publish
 
 cdef enum:
-    # Parts of the rows, with sums of their own (fastnn/_compiler/convolution/depthwise.py has the
-    # same number): enough for the cores there are, few enough to add up at once.
+    # Parts of the rows, with sums of their own: enough for the cores there are, few enough to add up
+    # at once.
     CHUNKS = 32
     # Columns over which the sums of the weights' gradient stay in registers.
     STRIP = 16
@@ -240,6 +240,7 @@ cdef void run_conv2d_depthwise_backward_parameters(const Step* s) noexcept nogil
         s.workspace, s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
 
 
+CONSTANTS = {"CHUNKS": CHUNKS}
 KERNELS = {
     "conv2d_depthwise_backward_parameters": publish(run_conv2d_depthwise_backward_parameters),
 }

@@ -15,6 +15,8 @@ from fastnn._core.kernels.convolution cimport Convolution, convolution_of
 from fastnn._core.kernels.matmul cimport copy_panel, panel_bounds, panel_count, transpose_panel
 from fastnn._core.kernels.patch_tile cimport patch_product
 from fastnn._core.kernels.patches cimport (
+    BAND_ELEMENTS,
+    BAND_PIXELS,
     Band,
     Patches,
     Space,
@@ -240,6 +242,7 @@ cdef void run_conv2d_direct_backward_input(const Step* s) noexcept nogil:
                                  s.workspace, s.workspace_per_thread, s.threads)
 
 
+CONSTANTS = {"BAND_ELEMENTS": BAND_ELEMENTS, "BAND_PIXELS": BAND_PIXELS}
 KERNELS = {
     "conv2d_direct_weight": publish(run_conv2d_direct_weight),
     "conv2d_direct_forward": publish(run_conv2d_direct_forward),

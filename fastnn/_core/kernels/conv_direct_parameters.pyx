@@ -42,8 +42,7 @@ cdef enum:
     # Pixels of one sum in registers: long beside reading and writing the tile, and a panel of dy is
     # still in L1 (36 KB at the most).
     BLOCK_PIXELS = 192
-    # Partial sums: that many parts, fewer if that makes more elements than these. The two numbers
-    # stand in fastnn/_compiler/convolution/direct.py too.
+    # Partial sums: that many parts, fewer if that makes more elements than these.
     PARTS = 16
     PARTIAL_ELEMENTS = 1048576
     # A part of fewer pixels would cost more to add than to sum.
@@ -181,6 +180,7 @@ cdef void run_conv2d_direct_backward_parameters(const Step* s) noexcept nogil:
                                       s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
 
 
+CONSTANTS = {"PARTS": PARTS, "PARTIAL_ELEMENTS": PARTIAL_ELEMENTS}
 KERNELS = {
     "conv2d_direct_backward_parameters": publish(run_conv2d_direct_backward_parameters),
 }

@@ -24,6 +24,9 @@ from fastnn._core.kernels.matmul cimport panel_bounds, panel_product, transpose_
 from fastnn._core.kernels.space_to_depth cimport blocks_of_images, image_row
 from fastnn._core.kernels.winograd_tiles cimport output_tile, weight_vector
 from fastnn._core.kernels.winograd_tiling cimport (
+    BLOCK_BYTES,
+    BLOCK_TILES,
+    MOST_BLOCK_TILES,
     UNIT,
     Tiling,
     block_start,
@@ -38,7 +41,6 @@ from fastnn._core.step cimport Step, publish
 
 
 cdef enum:
-    # Numbers that fastnn/_compiler/convolution/winograd.py has too.
     TEAM_TILES = 96            # of a block that the team shares
     # With fewer tiles for each thread, and a U that no second-level cache holds, the team shares U.
     # Otherwise planes that one core writes and another reads would cost more than they save.
@@ -336,6 +338,15 @@ cdef void run_conv2d_winograd_backward_input(const Step* s) noexcept nogil:
         <real>s.scalar[0], s.workspace, s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
 
 
+CONSTANTS = {
+    "PRODUCTS": PRODUCTS,
+    "UNIT": UNIT,
+    "BLOCK_BYTES": BLOCK_BYTES,
+    "BLOCK_TILES": BLOCK_TILES,
+    "MOST_BLOCK_TILES": MOST_BLOCK_TILES,
+    "TEAM_TILES": TEAM_TILES,
+    "TEAM_WORTH_BYTES": TEAM_WORTH_BYTES,
+}
 KERNELS = {
     # The stride tells whether images are rearranged.
     "conv2d_space_to_depth_weight": publish(run_conv2d_winograd_weight),

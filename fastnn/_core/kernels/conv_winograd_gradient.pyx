@@ -22,6 +22,7 @@ from fastnn._core.kernels.winograd_tiles cimport output_gradient_tile, weight_gr
 from fastnn._core.kernels.winograd_tiling cimport (
     BLOCK_BYTES,
     BLOCK_TILES,
+    GRADIENT_BLOCK_BYTES,
     UNIT,
     Tiling,
     block_start,
@@ -36,7 +37,6 @@ from fastnn._core.step cimport Step, publish
 
 
 cdef enum:
-    # Numbers that fastnn/_compiler/convolution/winograd.py has too.
     SUMS_BYTES = 25165824      # of all chunks: they should stay in the third-level cache
     MOST_CHUNKS = 8
     TASK_CHANNELS = 48         # of a panel's sums that a thread takes of a block of the team
@@ -328,6 +328,12 @@ cdef void run_conv2d_winograd_backward_parameters(const Step* s) noexcept nogil:
         s.workspace, s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
 
 
+CONSTANTS = {
+    "GRADIENT_BLOCK_BYTES": GRADIENT_BLOCK_BYTES,
+    "SUMS_BYTES": SUMS_BYTES,
+    "MOST_CHUNKS": MOST_CHUNKS,
+    "TASK_CHANNELS": TASK_CHANNELS,
+}
 KERNELS = {
     # The stride tells whether images are rearranged.
     "conv2d_space_to_depth_backward_parameters": publish(run_conv2d_winograd_backward_parameters),

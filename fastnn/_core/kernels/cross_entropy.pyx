@@ -11,6 +11,7 @@ what the loss is reduced to: one number, or one for each row where it is not red
 
 from cython.parallel cimport prange
 
+from fastnn._core.kernels.reduction cimport MEAN, NONE
 from fastnn._core.kernels.softmax_rows cimport (
     FEW_COLUMNS,
     column_exponentials,
@@ -41,9 +42,6 @@ from libc.math cimport log
 from libc.stdint cimport int64_t
 
 cdef enum:
-    MEAN = 0
-    SUM = 1
-    NONE = 2
     IGNORED = -1      # in the place of a label
     NOT_A_NUMBER = -2     # in the place of the predicted class
 

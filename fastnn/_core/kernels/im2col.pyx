@@ -249,6 +249,7 @@ cdef void run_conv2d_im2col_backward_parameters(const Step* s) noexcept nogil:
                                       s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
 
 
+CONSTANTS = {"PARTS": PARTS}
 KERNELS = {
     "conv2d_im2col_forward": publish(run_conv2d_im2col_forward),
     "conv2d_im2col_backward_input": publish(run_conv2d_im2col_backward_input),

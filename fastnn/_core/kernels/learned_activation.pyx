@@ -364,6 +364,7 @@ cdef void run_elu_backward(const Step* s) noexcept nogil:
                  <real*>s.data[4], s.size[0], s.workspace, s.threads)
 
 
+CONSTANTS = {"CHUNK": CHUNK, "MAX_PARTS": MAX_PARTS}
 KERNELS = {
     "prelu_forward": publish(run_prelu_forward),
     "prelu_backward": publish(run_prelu_backward),

@@ -10,6 +10,7 @@ from cython.parallel cimport prange, threadid
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
 from fastnn._core.kernels.matmul cimport (
+    DEPTH_BLOCK,
     panel_bounds,
     panel_count,
     product_block,
@@ -235,6 +236,7 @@ cdef void run_conv2d_pointwise_backward_input(const Step* s) noexcept nogil:
                           <real>s.scalar[0], s.workspace, s.workspace_per_thread, s.threads)
 
 
+CONSTANTS = {"DEPTH_BLOCK": DEPTH_BLOCK}
 KERNELS = {
     "conv2d_pointwise_forward": publish(run_conv2d_pointwise_forward),
     "conv2d_pointwise_backward_input": publish(run_conv2d_pointwise_backward_input),

@@ -7,6 +7,7 @@ the loss is reduced to: one number, or one for each row or element where it is n
 
 from cython.parallel cimport prange
 
+from fastnn._core.kernels.reduction cimport MEAN, NONE, SUM
 from fastnn._core.kernels.softmax_rows cimport FEW_COLUMNS, is_first_maximum, row_maximum
 from fastnn._core.simd cimport (
     LANES,
@@ -24,10 +25,7 @@ from libc.math cimport exp, fabs, log1p
 from libc.stdint cimport int64_t
 
 cdef enum:
-    MEAN = 0
-    SUM = 1
-    NONE = 2
-    # Elements that one partial sum stands for; operators/loss.py holds the same number.
+    # Elements that one partial sum stands for.
     CHUNK = 4096
 
 
@@ -329,6 +327,7 @@ cdef void run_binary_cross_entropy_backward(const Step* s) noexcept nogil:
                                   s.size[0], s.size[1], <int>s.size[2], s.threads)
 
 
+CONSTANTS = {"CHUNK": CHUNK, "MEAN": MEAN, "SUM": SUM, "NONE": NONE}
 KERNELS = {
     "multi_margin_forward": publish(run_multi_margin_forward),
     "multi_margin_backward": publish(run_multi_margin_backward),

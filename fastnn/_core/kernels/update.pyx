@@ -215,6 +215,7 @@ cdef void run_clip_factor(const Step* s) noexcept nogil:
     clip_factor(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], s.size[0], s.scalar[0])
 
 
+CONSTANTS = {"CHUNK": CHUNK}
 KERNELS = {
     "sgd_update": publish(run_sgd_update),
     "count_step": publish(run_count_step),

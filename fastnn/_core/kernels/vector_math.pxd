@@ -27,8 +27,7 @@ from fastnn._core.simd cimport (
 from libc.math cimport INFINITY
 
 cdef enum:
-    # Activations that a kernel can apply to its own output. fastnn/_compiler/activations.py
-    # holds the same numbers.
+    # Activations that a kernel can apply to its own output.
     IDENTITY = 0
     RELU = 1
     LEAKY_RELU = 2

@@ -8,7 +8,6 @@ from fastnn._core.simd cimport real
 
 
 cdef enum:
-    # Numbers that fastnn/_compiler/convolution/winograd.py has too.
     UNIT = 16                  # channels of a plane are rounded up to this, on every instruction set
     BLOCK_BYTES = 524288       # of a block's planes: half of a second-level cache
     BLOCK_TILES = 24           # a block is a multiple of this: whole register tiles (8 or 6 rows)

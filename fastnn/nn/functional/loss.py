@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn._compiler.graph import Value
-from fastnn._compiler.operators.base import REDUCTIONS
+from fastnn._compiler.operators.loss import REDUCTIONS
 from fastnn.nn.functional.record import computes_on_arrays, constant
 
 
