@@ -82,8 +82,7 @@ autosummary_filename_map = {
 autosummary_context = {
     "inner": [
         *("bind", "carry_state", "check_options", "members", "record", "record_run", "state_names"),
-        *("take_up_state", "feed"),
-        *("compile", "compiled", "move", "own_views", "parts", "run", "seen"),
+        *("feed", "compile", "compiled", "move", "own_views", "parts", "run", "seen"),
     ],
     "overridden": {
         "Module": ["forward", "extra_repr"],

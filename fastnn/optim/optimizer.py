@@ -10,7 +10,7 @@ import numpy as np
 from fastnn._compiler.graph import Buffer, Graph
 from fastnn._core.aligned import aligned_zeros
 from fastnn.nn.parameter import LayoutVersion, Parameter, ParameterBuffer, one_buffer
-from fastnn.optim.state import load_options, load_state, state_dict_of
+from fastnn.optim.state import check_shapes, load_state, options_of, state_dict_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,7 +116,9 @@ class Optimizer:
         buffer = one_buffer(order)
         if self.buffer is not buffer:
             self.carry_state(buffer)
-        self.take_up_state()
+        if self.awaited_state is not None:
+            state_dict, self.awaited_state = self.awaited_state, None
+            load_state(self, state_dict)
         return buffer
 
     def carry_state(self, buffer: ParameterBuffer) -> None:
@@ -176,16 +178,15 @@ class Optimizer:
         ValueError
             If groups, numbers of parameters, options or shapes differ; nothing is changed then.
         """
-        load_options(self, state_dict)
-        self.awaited_state = state_dict
+        options = options_of(self, state_dict)
         if self.buffer is not None:
-            self.take_up_state()
-
-    def take_up_state(self) -> None:
-        """Fills the flat arrays with a loaded state, if one waits."""
-        if self.awaited_state is not None:
-            state_dict, self.awaited_state = self.awaited_state, None
             load_state(self, state_dict)
+        else:
+            if not self.takes_all:
+                check_shapes(self, state_dict)
+            self.awaited_state = state_dict
+        for group, new in zip(self.param_groups, options, strict=True):
+            group.update(new)
 
     def record(self, graph: Graph, max_grad_norm: float | None) -> None:
         """Appends the update to a training graph.

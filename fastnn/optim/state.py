@@ -55,8 +55,8 @@ def state_dict_of(optimizer: Optimizer) -> dict[str, Any]:
     }
 
 
-def load_options(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
-    """Takes up the options of the groups, all or none."""
+def options_of(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of each group; ValueError unless all of them serve this optimizer."""
     name = type(optimizer).__name__
     missing = {"state", "param_groups"} - set(state_dict)
     if missing:
@@ -77,10 +77,7 @@ def load_options(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}: group {number}: got no options {unlike}")
         options.append({key: new[key] for key in optimizer.defaults})
         optimizer.check_options(options[-1])
-    if not optimizer.takes_all or optimizer.buffer is not None:
-        check_shapes(optimizer, state_dict)
-    for group, new in zip(groups, options):
-        group.update(new)
+    return options
 
 
 def check_shapes(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
@@ -103,7 +100,10 @@ def check_shapes(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
 
 
 def load_state(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
-    """Fills the flat arrays, zero where nothing was kept, and the count of steps."""
+    """Fills the flat arrays, zero where nothing was kept, and the count of steps.
+
+    ValueError, with nothing changed, where a shape is not that of its parameter.
+    """
     check_shapes(optimizer, state_dict)
     state, any_kept = state_dict["state"], False
     for number, parts in enumerate(state_of_parameters(optimizer)):
