@@ -7,8 +7,7 @@ All contenders of a row start from the same weights, take the same batches and h
 number of threads; their first losses (or outputs and gradients) are checked to agree before
 anything is timed. They take turns, see timing.py. A ratio is the peer's time by fastnn's; of
 PyTorch's ways (eager, fused update, torch.compile; on images NCHW and channels_last) the fastest
-counts. A peer that is not
-installed leaves its column empty.
+counts. A peer that is not installed leaves its column empty.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastnn
-from fastnn import nn, optim
+from fastnn import models, nn, optim
 
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
 CHECKED_STEPS = 3
@@ -37,12 +37,7 @@ class Network:
     def model(self) -> nn.Sequential:
         """Built anew, always with the same weights."""
         fastnn.manual_seed(0)
-        layers: list[nn.Module] = []
-        for inputs, outputs in itertools.pairwise(self.widths[:-1]):
-            layers.append(nn.Linear(inputs, outputs))
-            layers += [nn.BatchNorm1d(outputs)] if self.batch_norm else []
-            layers.append(nn.ReLU())
-        return nn.Sequential(*layers, nn.Linear(*self.widths[-2:]))
+        return models.mlp(self.widths, batch_norm=self.batch_norm)
 
     def data(self) -> Batch:
         """All examples, float32, and their labels, drawn at random."""

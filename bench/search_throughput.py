@@ -7,7 +7,6 @@ this process. On two free cores two should do at least 1.8 times the trials of o
 and of two workers take turns; the figures are medians.
 """
 
-import itertools
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # where fastnn is built in place
 
 import fastnn
-from fastnn import nn, optim
+from fastnn import models, nn, optim
 
 REPETITIONS = 5
 # Inputs, hidden layers, classes, examples, batch size, epochs, trials. Building and compiling a
@@ -40,11 +39,7 @@ def search(inputs, hidden, classes, examples, batch_size, epochs, trials, cv, wo
     y = rng.integers(0, classes, examples)
 
     def build(params):
-        widths = [inputs, *hidden]
-        layers = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
-        model = nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+        model = models.mlp([inputs, *hidden, classes], batch_norm=True)
         return model, nn.CrossEntropyLoss(), optim.SGD(lr=params["lr"], momentum=0.9)
 
     started = time.perf_counter()

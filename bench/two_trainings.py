@@ -6,7 +6,6 @@ On two free cores the pair should take hardly longer than one: the interpreter i
 epoch computes, and neither waits for a team of the other. Prints the seconds of each and the ratio.
 """
 
-import itertools
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # where fastnn is built in place
 import fastnn
-from fastnn import nn, optim
+from fastnn import models, nn, optim
 
 REPETITIONS = 9
 # Inputs, hidden layers, classes, batch size, batches of an epoch. Where an epoch takes less than a
@@ -33,11 +32,7 @@ TRAINING_SECONDS = 0.2
 def training(inputs, hidden, classes, batch_size, batches, seed):
     """A function that trains a network of its own for about TRAINING_SECONDS on one thread."""
     rng = np.random.default_rng(seed)
-    widths = [inputs, *hidden]
-    layers = []
-    for before, after in itertools.pairwise(widths):
-        layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+    model = models.mlp([inputs, *hidden, classes], batch_norm=True)
     step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.01, momentum=0.9))
     X = rng.standard_normal((batch_size * batches, inputs)).astype(np.float32)
     y = rng.integers(0, classes, len(X))

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from numpy.typing import NDArray
 
 import fastnn
-from fastnn import nn, optim
+from fastnn import models, nn, optim
 
 
 def network(widths: tuple[int, ...], batch_norm: bool) -> nn.Sequential:
     """Fully connected layers with ReLU between them, always with the same weights."""
     fastnn.manual_seed(0)
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(widths[:-1]):
-        layers.append(nn.Linear(inputs, outputs))
-        layers += [nn.BatchNorm1d(outputs)] if batch_norm else []
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
+    return models.mlp(widths, batch_norm=batch_norm)
 
 
 def examples(widths: tuple[int, ...], count: int) -> tuple[NDArray, NDArray]:

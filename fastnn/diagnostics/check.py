@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._table import table_lines
 from fastnn.diagnostics.figures import draw_verdict, new_axes
 
 # How lines of advice begin that do not fail a check.
@@ -28,19 +29,12 @@ class Table:
     def lines(self) -> list[str]:
         """The table as lines of text: text to the left, numbers to the right."""
         cells = [self.header, *[tuple(show(cell) for cell in row) for row in self.rows]]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(self.header))]
         numeric = [
             all(isinstance(row[i], (int, float, np.number, type(None))) for row in self.rows)
             for i in range(len(self.header))
         ]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if right else cell.ljust(width)
-                for cell, width, right in zip(row, widths, numeric, strict=True)
-            ).rstrip()
-            for row in cells
-        ]
-        return [lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]]
+        (header, *lines), rule = table_lines(cells, numeric)
+        return [header, rule, *lines]
 
     def html(self) -> str:
         """The table as HTML."""

@@ -15,6 +15,7 @@ from fastnn._compiler.graph import Node, Spec
 from fastnn._compiler.layout import seen_shape
 from fastnn._compiler.operators.convolution import Conv2d, algorithm_of
 from fastnn._compiler.trace import trace
+from fastnn._table import table_lines
 from fastnn.nn.execution import layer_names
 
 if TYPE_CHECKING:
@@ -85,18 +86,10 @@ class Summary:
         ]
         if not any(layer.algorithm for layer in self.layers):
             rows = [row[:3] + row[4:] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        numbers = len(widths) - 2  # the first column of numbers
+        texts = len(rows[0]) - 2
+        (header, *lines), rule = table_lines(rows, [False] * texts + [True, True])
         lines = [
-            "  ".join(
-                cell.rjust(width) if i >= numbers else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        lines.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
-        lines += [
-            lines[1],
+            *(header, rule, *lines, rule),
             f"parameters: {self.parameters:,}",
             f"FLOPs of an example, forward: {self.flops:,}",
             f"memory of the plan, batch {self.batch_size}: {self.memory_bytes / 1024:,.1f} KiB",

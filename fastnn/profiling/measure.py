@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import whole
 from fastnn._compiler.lower import LoweredGraph, segments
+from fastnn._table import table_lines
 from fastnn.nn.module import Module
 from fastnn.optim import SGD
 from fastnn.optim.optimizer import Optimizer
@@ -153,20 +155,11 @@ class Profile:
         header = ("phase", "layer", "kernel", "time", "of step", "GFLOP/s", "of peak")
         body = [self._cells(row, row.layer, row.kernel) for row in self.rows]
         sums = [self._cells(row, "", "total") for row in self.totals.values()]
-        widths = [max(map(len, column)) for column in zip(header, *body, *sums, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if i >= 3 else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-            ).rstrip()
-            for cells in (header, *body, *sums)
-        ]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-        lines.insert(1, rule)
-        lines.insert(2 + len(body), rule)
+        lines, rule = table_lines([header, *body, *sums], [False] * 3 + [True] * 4)
+        first_sum = 1 + len(body)
         return "\n".join(
             [
-                *lines,
+                *(lines[0], rule, *lines[1:first_sum], rule, *lines[first_sum:]),
                 f"batch of {self.batch_size}, {self.threads} threads; the machine's peak: "
                 f"{self.peak_gflops:,.0f} GFLOP/s",
                 "Operations are those of the definition: Winograd's convolutions need fewer, and "
@@ -229,14 +222,13 @@ def profile(
     >>> found.totals["forward"].flops
     72320
     """
-    if isinstance(repetitions, bool) or int(repetitions) != repetitions or repetitions < 1:
-        raise ValueError(f"got repetitions={repetitions}, expected a whole number of 1 or more")
+    repetitions = whole("repetitions", repetitions, 1)
     with undisturbed():
         step = copied_step(model, loss, optimizer)
         step(X, y)
         assert step._current is not None
         lowered = step._current.lowered
-        nanoseconds = lowered.program.time_steps(int(repetitions))
+        nanoseconds = lowered.program.time_steps(repetitions)
     threads = step._current.threads
     return Profile(
         operator_times(lowered, nanoseconds),

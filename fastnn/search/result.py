@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fastnn._table import table_lines
 from fastnn.search.space import Space
 from fastnn.search.trial import Trial
 
@@ -127,12 +128,8 @@ class SearchResult:
                 [str(trial.number), str(trial.epochs), score]
                 + [shown(trial.params[name]) for name in names]
             )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines += [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in rows
-        ]
-        return "\n".join(lines)
+        table, _ = table_lines(rows, [True] * len(rows[0]))
+        return "\n".join([*lines, *table])
 
     __repr__ = __str__
 
