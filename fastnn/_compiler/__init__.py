@@ -7,13 +7,17 @@
 trace.py       runs `forward` once on values that know their shape and dtype, and records it
 graph.py       Graph, Node, Value: the record. The batch axis is in no shape; a graph serves any
 layout.py      images channels-last inside, and the conversions where layouts meet
-operators/     for each operator its shape rule, its backward rule and the kernel it asks for
 autodiff.py    appends backward nodes, following the backward rules in reverse
 fuse.py        rewrites: an activation into the layer before it, dead nodes out, results into
                memory of their own
+constants.py   inference: what depends on no input is computed once
 memory.py      liveness, one arena, in place where nobody reads the old value again
 lower.py       kernels and addresses: the flat list, and a Program of fastnn._core
 compile.py     the passes in order, for inference, for gradients and for training
+operators/     for each operator its shape rule, its backward rule and the kernel it asks for
+activations.py those that a kernel can apply to its own output
+convolution/   the algorithms of convolution, and which of them by shape
+windows.py     the windows of pooling, as tables that its kernels read
 ============== ====================================================================================
 
 Every pass is a function of a graph, and prints nothing and measures nothing. What depends on the
