@@ -14,6 +14,6 @@
                            └── im2col.py          the textbook's explicit patch matrix
 
 An algorithm has kernels in `fastnn/_core/kernels/`: one that prepares weights, and one for each
-direction (forward, to the input, to the parameters), which are chosen apart. Numbers that its file
-here needs to plan their workspace (block sizes, counts of partial sums) are published by the kernels.
+direction (forward, to the input, to the parameters), which are chosen apart. The numbers that its
+file here needs to plan their workspace (block sizes, counts of partial sums) the kernels publish.
 """
