@@ -6,7 +6,8 @@ from fastnn._compiler.convolution.algorithm import BACKWARD_PARAMETERS, Algorith
 from fastnn._compiler.convolution.geometry import Geometry
 from fastnn._core.dispatch import constants
 
-PARAMETERS = constants("conv_depthwise_parameters")
+# Parts of the sum over pixels.
+CHUNKS = constants("conv_depthwise_parameters").CHUNKS
 # What the kernel knows of a tap: three numbers.
 TAP_BYTES = 3 * 8
 # The widest vector: sums of a chunk lie in whole vectors.
@@ -26,4 +27,4 @@ class Depthwise(Algorithm):
         if direction != BACKWARD_PARAMETERS:
             return Workspace(per_thread=taps)
         row = -(-geometry.channels * itemsize // VECTOR_BYTES) * VECTOR_BYTES
-        return Workspace(per_thread=taps, shared=PARAMETERS.CHUNKS * (geometry.taps + 1) * row)
+        return Workspace(per_thread=taps, shared=CHUNKS * (geometry.taps + 1) * row)

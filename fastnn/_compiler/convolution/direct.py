@@ -13,9 +13,12 @@ from fastnn._compiler.convolution.algorithm import (
 )
 from fastnn._core.dispatch import constants
 
-# A band of the padded input, and partial gradients of the parameters.
-BANDS = constants("conv_direct")
-PARTIALS = constants("conv_direct_parameters")
+# A band of the padded input.
+BAND_ELEMENTS = constants("conv_direct").BAND_ELEMENTS
+BAND_PIXELS = constants("conv_direct").BAND_PIXELS
+# Partial gradients of the parameters.
+PARTS = constants("conv_direct_parameters").PARTS
+PARTIAL_ELEMENTS = constants("conv_direct_parameters").PARTIAL_ELEMENTS
 # Lanes of the widest vector: what panels are rounded up to at the most.
 MOST_LANES = 16
 # The kernels' tables are of ints.
@@ -58,14 +61,14 @@ class Direct(Algorithm):
         else:
             patches, channels = input_patches(geometry), geometry.channels
             depth = geometry.depth
-        band = max(BANDS.BAND_ELEMENTS, elements_of_rows(patches, channels, 1))
+        band = max(BAND_ELEMENTS, elements_of_rows(patches, channels, 1))
         # Pixels and their outputs, taps and the rows of their gradients.
-        tables = 2 * max(BANDS.BAND_PIXELS, patches[1].grid) + 2 * depth
+        tables = 2 * max(BAND_PIXELS, patches[1].grid) + 2 * depth
         per_thread = band * itemsize + tables * TABLE_ITEMSIZE
         if direction != BACKWARD_PARAMETERS:
             return Workspace(per_thread)
         partial = (geometry.depth + 1) * geometry.filters
-        parts = min(max(PARTIALS.PARTIAL_ELEMENTS // partial, 1), PARTIALS.PARTS)
+        parts = min(max(PARTIAL_ELEMENTS // partial, 1), PARTS)
         return Workspace(per_thread, parts * partial * itemsize)
 
 
