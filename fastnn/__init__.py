@@ -13,7 +13,7 @@ True
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnn import datasets, models, nn, optim, preprocessing
 from fastnn._version import __version__
@@ -28,6 +28,10 @@ from fastnn.training import (
     TrainingDiverged,
     TrainingStep,
 )
+
+if TYPE_CHECKING:
+    from fastnn import diagnostics, search
+    from fastnn.profiling import profile
 
 __all__ = [
     "__version__",
@@ -65,3 +69,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY_FUNCTIONS:
         return getattr(importlib.import_module(_LAZY_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,8 @@ import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph
 from fastnn._core.aligned import aligned_zeros
-from fastnn.nn.parameter import LayoutVersion, Parameter, ParameterBuffer, one_buffer
+from fastnn.nn.parameter import Parameter, ParameterBuffer, one_buffer
+from fastnn.nn.version import LayoutVersion
 from fastnn.optim.state import check_shapes, load_state, options_of, state_dict_of
 
 if TYPE_CHECKING:
