@@ -47,6 +47,13 @@ def get_num_threads() -> int:
     Returns
     -------
     int
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> with fastnn.num_threads(2):
+    ...     fastnn.get_num_threads()
+    2
     """
     return threads.get_threads()
 

@@ -128,7 +128,10 @@ def gradient_check(
         In the mode (train or eval) that is to be checked; random dropout can't be.
     *inputs : array_like
         Integer labels are not varied.
-    eps, atol, rtol : float
+    eps : float, default=1e-6
+        Half the distance of the two points of a difference.
+    atol : float, default=1e-5
+    rtol : float, default=1e-3
         ``|compiled - numerical| <= atol + rtol * |numerical|`` is allowed.
     samples : int or None, default=64
         How many elements of each array are varied, drawn at random; None for all.

@@ -1,6 +1,7 @@
-"""The reference has every public name, and no other."""
+"""The reference has every public name, and no other; docstrings have examples and defaults."""
 
 import importlib
+import inspect
 import pkgutil
 import re
 import types
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import fastnn
+from fastnn import models, nn
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 ENTRY = re.compile(r"   (\w+)$")
@@ -71,3 +73,43 @@ def test_documented_names_are_public(name):
 
 def test_nothing_is_documented_twice():
     assert len(NAMES) == len(set(NAMES))
+
+
+def needs_example(thing):
+    """Functions, and the modules that networks are made of."""
+    return inspect.isfunction(thing) or (
+        isinstance(thing, type) and issubclass(thing, nn.Module) and thing not in BUILT_BY_FUNCTIONS
+    )
+
+
+BUILT_BY_FUNCTIONS = (models.AlexNet, models.ResNet, models.VGG)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if needs_example(resolve(name))])
+def test_functions_and_layers_have_an_example(name):
+    assert ">>>" in resolve(name).__doc__
+
+
+def callables_of(name):
+    """A public function, or a class and its public methods: those that describe parameters."""
+    thing = resolve(name)
+    found = [thing]
+    if inspect.isclass(thing):
+        found += [value for key, value in vars(thing).items() if not key.startswith("_")]
+    return [each for each in found if callable(each) and "Parameters\n" in (each.__doc__ or "")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_defaults_are_told(name):
+    silent = []
+    for thing in callables_of(name):
+        # "a, b : type" begins the entry of two parameters; one without a type refers elsewhere.
+        entries = re.findall(r"^([\w, ]+) : (.*(?:\n +.*)*)$", inspect.getdoc(thing), re.MULTILINE)
+        told = {part.strip(): text for names, text in entries for part in names.split(",")}
+        silent += [
+            (thing.__qualname__, parameter.name)
+            for parameter in inspect.signature(thing).parameters.values()
+            if parameter.default is not parameter.empty
+            and not re.search("default|optional|None", told.get(parameter.name, "default"))
+        ]
+    assert not silent

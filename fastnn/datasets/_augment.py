@@ -35,7 +35,8 @@ class Augment:
         Pixels of zeros on each side; 0 for no random crop.
     flip : bool, default=False
         Whether images are mirrored, left to right, with probability 1/2.
-    mean, std : float or sequence of float, default=0 and 1
+    mean : float or sequence of float, default=0
+    std : float or sequence of float, default=1
         By channel, of pixels between 0 and 1.
 
     Raises
@@ -89,7 +90,7 @@ class Augment:
         Parameters
         ----------
         X : array_like of uint8, shape (N, channels, height, width)
-        dtype : float32 or float64
+        dtype : float32 or float64, default=float32
 
         Returns
         -------

@@ -61,12 +61,14 @@ def initialization_study(
 
     Parameters
     ----------
-    depth, width : int
-        Layers, and units of each; no biases.
-    activation : {'tanh', 'relu'}
+    depth : int, default=10
+        Layers; they have no biases.
+    width : int, default=500
+        Units of each.
+    activation : {'tanh', 'relu'}, default='tanh'
     schemes : sequence of str
-        Of "zeros", "0.01 normal", "1.0 normal", "Xavier" (variance 1 / inputs), "He" (variance
-        2 / inputs).
+        By default all: "zeros", "0.01 normal", "1.0 normal", "Xavier" (variance 1 / inputs), "He"
+        (variance 2 / inputs).
     examples : int, default=1000
     seed : int, default=0
 
@@ -78,6 +80,11 @@ def initialization_study(
         "gradient_theory", and "alike": the largest difference between the weight gradients of two
         units in any hidden layer, over their size (0 if all units of a layer are equal, and so
         stay). It passes if measurement and theory agree within what the width allows.
+
+    Raises
+    ------
+    ValueError
+        If the activation or a scheme is unknown, or a number out of range.
 
     References
     ----------

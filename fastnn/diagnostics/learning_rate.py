@@ -63,8 +63,9 @@ def learning_rate_range(
     batches : int, default=10
         How many steps at each learning rate; the loss is that of their examples, before and after.
         Ten times as many where the loss falls at none.
-    lowest, highest : float
-        Two learning rates a decade are tried, from 1e-7 to 1e3 by default.
+    lowest : float, default=1e-7
+    highest : float, default=1e3
+        Two learning rates a decade are tried between them.
 
     Returns
     -------
@@ -73,6 +74,11 @@ def learning_rate_range(
         by less than 1 %; "explodes": NaN, infinite, or three times the first loss; "changes");
         "smallest" that changes the loss, "largest" that does not explode, and "suggestion": a
         tenth of the rate with the lowest loss.
+
+    Raises
+    ------
+    ValueError
+        Unless ``0 < lowest < highest``, or if a number is out of range.
 
     References
     ----------

@@ -59,6 +59,11 @@ def preprocessing_check(
     Check
         ``data`` holds "mean", "std" and "range" by feature, and a "histogram" of all.
 
+    Raises
+    ------
+    TypeError
+        If X does not hold real numbers.
+
     References
     ----------
     CS231n, Stanford 2016, lecture 5, "Data preprocessing"; LeCun, Bottou, Orr and Mueller,

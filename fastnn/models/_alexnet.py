@@ -22,6 +22,11 @@ class AlexNet(nn.Module):
     image_size, channels : int
     dropout : float
         All as in `alexnet`, which builds it.
+
+    Raises
+    ------
+    ValueError
+        As for `alexnet`.
     """
 
     def __init__(

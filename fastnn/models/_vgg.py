@@ -61,6 +61,11 @@ class VGG(nn.Module):
     batch_norm : bool
     channels : int
         Of the images.
+
+    Raises
+    ------
+    ValueError
+        As for `vgg`.
     """
 
     def __init__(self, configuration: Configuration, batch_norm: bool, channels: int):

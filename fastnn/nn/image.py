@@ -48,7 +48,7 @@ class Upsample(Module):
     Parameters
     ----------
     scale_factor : int, or (height, width)
-    mode : "nearest"
+    mode : {"nearest"}, default="nearest"
 
     Raises
     ------

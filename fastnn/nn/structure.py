@@ -82,7 +82,7 @@ class ModuleList(Module):
 
     Parameters
     ----------
-    modules : iterable of Module, optional
+    modules : iterable of Module, default=()
 
     Raises
     ------

@@ -50,7 +50,7 @@ def coarse_to_fine(
     ----------
     build, space, X, y
         As in `random_search`.
-    stages : sequence of (n_trials, epochs)
+    stages : sequence of (n_trials, epochs), default=((20, 1), (10, 3), (5, 10))
         Short runs of many trials first, long ones of a few last. Trials are numbered through all
         of them.
     cv, validation, groups, preprocessing, metric, maximize, batch_size, seed

@@ -221,6 +221,11 @@ class Space(Mapping[str, Dimension]):
     notes : list of str
         What was read into a plain range: the names that are taken in log space.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `dimensions` is no mapping, is empty, or holds what is no dimension.
+
     Examples
     --------
     >>> space = Space({"lr": (1e-4, 1e-1), "hidden": (16, 64), "activation": ["relu", "tanh"]})

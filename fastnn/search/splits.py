@@ -32,6 +32,11 @@ class KFold:
     seed : int, default=0
         Of the shuffling before the rows are dealt out.
 
+    Raises
+    ------
+    ValueError
+        If `n_splits` is no whole number of 2 or more.
+
     Examples
     --------
     >>> import numpy as np
@@ -92,6 +97,11 @@ class StratifiedKFold(KFold):
     n_splits : int, default=5
     seed : int, default=0
 
+    Raises
+    ------
+    ValueError
+        If `n_splits` is no whole number of 2 or more.
+
     Examples
     --------
     >>> import numpy as np
@@ -128,6 +138,11 @@ class GroupKFold(KFold):
     n_splits : int, default=5
     seed : int, default=0
         Decides between groups of equal size.
+
+    Raises
+    ------
+    ValueError
+        If `n_splits` is no whole number of 2 or more.
 
     Examples
     --------

@@ -110,7 +110,9 @@ class Trainer:
         ----------
         X, y : array_like
             Examples along axis 0.
-        epochs, batch_size : int
+        epochs : int, default=10
+        batch_size : int, default=64
+            The last batch of an epoch may be smaller.
         validation_data : (X, y), optional
             Measured after each epoch.
         validation_split : float, default=0
@@ -123,7 +125,7 @@ class Trainer:
             each epoch. Images of uint8 for validation are normalized by it, and else left alone.
         seed : int, optional
             Of the shuffling and the augmentation; by default what `manual_seed` began.
-        callbacks : iterable of Callback
+        callbacks : iterable of Callback, default=()
         keep_best : bool, default=False
             Ends with the weights of the epoch with the best validation accuracy (or the lowest
             validation loss; of the training, without validation data).

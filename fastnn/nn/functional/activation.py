@@ -151,7 +151,7 @@ def elu(input: Any, alpha: Any = 1.0) -> Any:
     Parameters
     ----------
     input : array_like
-    alpha : float, or Parameter (1,)
+    alpha : float, or Parameter (1,), default=1.0
 
     Returns
     -------

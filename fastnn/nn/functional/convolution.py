@@ -58,9 +58,9 @@ def conv2d(
     input : (batch, channels, height, width)
     weight : (filters, channels / groups, kernel height, kernel width)
     bias : (filters,), optional
-    stride : int, or (height, width)
-    padding : int, (height, width), "same" or "valid"
-    dilation : int, or (height, width)
+    stride : int, or (height, width), default=1
+    padding : int, (height, width), "same" or "valid", default=0
+    dilation : int, or (height, width), default=1
     groups : int, default=1
         Parts of the channels, each seen by its own part of the filters.
     algorithm : {"auto", "im2col", "winograd", "direct"}, default="auto"

@@ -16,7 +16,7 @@ def interpolate(input: Any, scale_factor: Any, mode: str = "nearest") -> Any:
     ----------
     input : (batch, channels, height, width)
     scale_factor : int, or (height, width)
-    mode : {"nearest"}
+    mode : {"nearest"}, default="nearest"
 
     Returns
     -------

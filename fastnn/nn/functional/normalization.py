@@ -88,7 +88,9 @@ def local_response_norm(
     input : (batch, channels, height, width), or (batch, channels)
     size : int
         Channels of a window; beyond the first and the last there are zeros.
-    alpha, beta, k : float
+    alpha : float, default=1e-4
+    beta : float, default=0.75
+    k : float, default=1.0
 
     Returns
     -------

@@ -44,8 +44,12 @@ def max_pool2d(
     Parameters
     ----------
     input : (batch, channels, height, width)
-    kernel_size, stride, padding, dilation : int, or (height, width)
-        Without `stride` it is `kernel_size`. Padding is never the largest.
+    kernel_size : int, or (height, width)
+    stride : int, or (height, width), optional
+        Without, it is `kernel_size`.
+    padding : int, or (height, width), default=0
+        Never the largest.
+    dilation : int, or (height, width), default=1
     ceil_mode : bool, default=False
         Whether a last window that is cut off counts.
 
@@ -91,8 +95,10 @@ def avg_pool2d(
     Parameters
     ----------
     input : (batch, channels, height, width)
-    kernel_size, stride, padding : int, or (height, width)
-        Without `stride` it is `kernel_size`.
+    kernel_size : int, or (height, width)
+    stride : int, or (height, width), optional
+        Without, it is `kernel_size`.
+    padding : int, or (height, width), default=0
     ceil_mode : bool, default=False
         Whether a last window that is cut off counts.
     count_include_pad : bool, default=True

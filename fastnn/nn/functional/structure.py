@@ -18,7 +18,8 @@ def flatten(input: Any, start_dim: int = 1, end_dim: int = -1) -> Any:
     Parameters
     ----------
     input : array_like
-    start_dim, end_dim : int
+    start_dim : int, default=1
+    end_dim : int, default=-1
         The first and the last that are joined; the batch, axis 0, stays by itself.
 
     Returns
