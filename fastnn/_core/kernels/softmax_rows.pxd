@@ -7,7 +7,7 @@ be most of the work of a short row, so that of those LANES rows are taken at onc
 vector: nothing is ever summed over lanes.
 """
 
-from fastnn._core.kernels.vector_math cimport v_exp
+from fastnn._core.kernels.vector_math cimport artanh_series, v_exp
 from fastnn._core.simd cimport (
     LANES,
     real,
@@ -163,25 +163,12 @@ cdef inline vreal column_exponentials(
 cdef inline vreal v_log_near_one(vreal f) noexcept nogil:
     """log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)].
 
-    With s = f / (2 + f) it is 2 atanh(s) = 2 s + s p, p = 2/3 s^2 + 2/5 s^4 + ..., and 2 s = f - s f,
-    whose largest term is exact.
+    With s = f / (2 + f) it is 2 artanh(s) = 2 s + s z p, and 2 s = f - s f, whose largest term is
+    exact.
     """
     cdef vreal s = f / (2 + f)
     cdef vreal z = s * s
-    cdef vreal p
-    if sizeof(real) == 4:
-        p = z * <real>(2.0 / 9) + <real>(2.0 / 7)
-    else:
-        p = z * <real>(2.0 / 21) + <real>(2.0 / 19)
-        p = p * z + <real>(2.0 / 17)
-        p = p * z + <real>(2.0 / 15)
-        p = p * z + <real>(2.0 / 13)
-        p = p * z + <real>(2.0 / 11)
-        p = p * z + <real>(2.0 / 9)
-        p = p * z + <real>(2.0 / 7)
-    p = p * z + <real>(2.0 / 5)
-    p = p * z + <real>(2.0 / 3)
-    return f - s * (f - p * z)
+    return f - s * (f - artanh_series(z) * z)
 
 
 cdef inline vreal v_log_of_total(vreal total) noexcept nogil:

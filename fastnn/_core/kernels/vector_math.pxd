@@ -93,9 +93,30 @@ cdef inline vreal v_expm1_of_negative(vreal x) noexcept nogil:
     return scale * taylor_expm1(r) + (scale - 1)
 
 
+cdef inline vreal artanh_series(vreal z) noexcept nogil:
+    """p = 2/3 + 2/5 z + 2/7 z^2 + ...: 2 artanh(s) = 2 s + s z p with z = s^2.
+
+    It serves logarithms of m in [sqrt(1/2), sqrt(2)], for which s = (m - 1) / (m + 1) is small.
+    """
+    cdef vreal p
+    if sizeof(real) == 4:
+        p = z * <real>(2.0 / 9) + <real>(2.0 / 7)
+    else:
+        p = z * <real>(2.0 / 21) + <real>(2.0 / 19)
+        p = p * z + <real>(2.0 / 17)
+        p = p * z + <real>(2.0 / 15)
+        p = p * z + <real>(2.0 / 13)
+        p = p * z + <real>(2.0 / 11)
+        p = p * z + <real>(2.0 / 9)
+        p = p * z + <real>(2.0 / 7)
+    p = p * z + <real>(2.0 / 5)
+    p = p * z + <real>(2.0 / 3)
+    return p
+
+
 cdef inline vreal v_log(vreal x) noexcept nogil:
-    """log(x) for a normal x: the power of two, and 2 artanh(s) of m in [sqrt(1/2), sqrt(2)) by its
-    series in s = (m - 1) / (m + 1). Infinity and NaN stay; zero and denormals give -infinity.
+    """log(x) for a normal x: the power of two, and 2 artanh((m - 1) / (m + 1)) of the mantissa m in
+    [sqrt(1/2), sqrt(2)). Infinity and NaN stay; zero and denormals give -infinity.
     """
     cdef vreal m = v_mantissa(x)
     cdef vreal power = v_exponent(x)
@@ -104,20 +125,7 @@ cdef inline vreal v_log(vreal x) noexcept nogil:
     power = v_select(large, power + 1, power)
     cdef vreal s = (m - 1) / (m + 1)
     cdef vreal z = s * s
-    cdef vreal p
-    if sizeof(real) == 4:
-        p = z * <real>(1.0 / 9) + <real>(1.0 / 7)
-    else:
-        p = z * <real>(1.0 / 21) + <real>(1.0 / 19)
-        p = p * z + <real>(1.0 / 17)
-        p = p * z + <real>(1.0 / 15)
-        p = p * z + <real>(1.0 / 13)
-        p = p * z + <real>(1.0 / 11)
-        p = p * z + <real>(1.0 / 9)
-        p = p * z + <real>(1.0 / 7)
-    p = p * z + <real>(1.0 / 5)
-    p = p * z + <real>(1.0 / 3)
-    cdef vreal result = power * <real>0.69314718055994530942 + 2 * (s + s * z * p)
+    cdef vreal result = power * <real>0.69314718055994530942 + (2 * s + s * z * artanh_series(z))
     cdef real smallest = 1.17549435e-38 if sizeof(real) == 4 else 2.2250738585072014e-308
     result = v_select(v_less(x, v_set(smallest)), v_set(-INFINITY), result)
     # What is not below infinity is infinity or NaN.
