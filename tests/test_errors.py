@@ -297,6 +297,11 @@ class Computes(nn.Module):
         (np.tanh, "numpy.tanh of a traced value: compute with"),
         (lambda x: np.ones(4) + x, "numpy.add of a traced value: compute with"),
         (lambda x: x + np.ones(4), "add: got ndarray, expected a traced value"),
+        (lambda x: x if x == 0 else -x, "must not depend on data"),
+        (lambda x: np.mean(x, axis=0), "numpy.mean of a traced value: compute with"),
+        (lambda x: np.concatenate([x, x]), "numpy.concatenate of a traced value: compute with"),
+        (lambda x: np.asarray(x), "a traced value is no array: compute with"),
+        (lambda x: nn.functional.relu(len(x)), "a traced value has no length"),
     ],
 )
 def test_traced_values_are_no_arrays(function, message):

@@ -298,3 +298,31 @@ def test_state_dicts_go_to_pytorch_and_come_back(data):
     back.load_state_dict(sgd.state_dict())
     _, _, losses = trained(3, data, back, resumed)
     np.testing.assert_allclose(losses, [their_step() for _ in range(3)], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        (lambda layer: layer, TypeError, "got params of type Linear, expected a list"),
+        (lambda layer: layer.weight, TypeError, "got params of type Parameter, expected a list"),
+        (lambda layer: {"params": [layer.weight]}, TypeError, "got params of type dict"),
+        (lambda layer: [{"lr": 0.1}], TypeError, "expected a dict with 'params'"),
+        (lambda layer: [{"params": [layer.bias]}, layer.weight], TypeError, "expected a dict with"),
+        (lambda layer: [layer.bias, layer.bias], ValueError, r"shape \(2,\) is given twice"),
+        (
+            lambda layer: [{"params": [layer.bias]}, {"params": [layer.bias]}],
+            *(ValueError, r"shape \(2,\) is given twice"),
+        ),
+    ],
+)
+def test_what_is_no_list_of_parameters(params, error, message):
+    with pytest.raises(error, match=message):
+        optim.SGD(params(nn.Linear(3, 2)), lr=0.1)
+
+
+@pytest.mark.parametrize("value", [10**400, np.array([0.1]), 1j, "0.1"])
+def test_options_that_are_no_finite_numbers(value):
+    with pytest.raises(ValueError, match="expected a finite number"):
+        optim.SGD(lr=value)
+    with pytest.raises(ValueError, match="expected True or False"):
+        optim.SGD(lr=0.1, nesterov="yes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,9 +50,7 @@ class Windows:
         other.
         """
         full = [taps for taps in self.taps if taps]
-        return all(
-            before[-1][1] < after[0][1] for before, after in zip(full, full[1:], strict=False)
-        )
+        return all(before[-1][1] < after[0][1] for before, after in pairwise(full))
 
     def least_covers(self) -> int:
         """The fewest."""

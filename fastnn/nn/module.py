@@ -27,7 +27,10 @@ class Module:
 
     A subclass sets parameters, buffers and other modules as attributes in ``__init__`` and says in
     ``forward`` what it computes, with them and with `fastnn.nn.functional`. Called with NumPy
-    arrays, a module is compiled for their shapes (once) and gives NumPy arrays.
+    arrays, a module is compiled for their shapes (once) and gives NumPy arrays. What else
+    `forward` reads from attributes (numbers, lists, functions) is compiled in: assign to the
+    attribute to change it, and the module is compiled anew. What is written inside a list or an
+    array is not seen.
 
     Attributes
     ----------
@@ -238,8 +241,23 @@ class Module:
         Parameters
         ----------
         name : str
+            Without a dot, and no attribute that every module has, such as "forward".
         module : Module or None
+
+        Raises
+        ------
+        TypeError, ValueError
+            For any other name.
         """
+        if not isinstance(name, str):
+            raise TypeError(
+                f"{type(self).__name__}: got {name!r} as the name of a module, expected a string"
+            )
+        if not name or "." in name or name == "training" or hasattr(type(self), name):
+            raise ValueError(
+                f"{type(self).__name__}: got {name!r} as the name of a module, expected one "
+                "without a dot that is no attribute of every module"
+            )
         setattr(self, name, module)
 
     @property

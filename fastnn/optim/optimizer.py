@@ -50,6 +50,12 @@ class Optimizer:
                 f"{type(self).__name__}: got params={params}, expected parameters or groups of "
                 f"them; a learning rate is given by name: lr={params}"
             )
+        is_list = isinstance(params, Iterable) and not isinstance(params, (Parameter, Mapping))
+        if params is not None and not is_list:
+            raise TypeError(
+                f"{type(self).__name__}: got params of type {type(params).__name__}, expected a "
+                "list of parameters, such as model.parameters(), or of groups of them"
+            )
         groups: list[Any] = [] if params is None else list(params)
         self.takes_all = params is None
         if params is None:
@@ -70,6 +76,10 @@ class Optimizer:
         group : dict
             ``{"params": [...], "lr": ..., ...}``; options that are missing are the defaults.
         """
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(
+                f"{type(self).__name__}: got {group!r} as a group, expected a dict with 'params'"
+            )
         members = group["params"]
         members = [members] if isinstance(members, Parameter) else list(members)
         for member in members:
@@ -82,8 +92,13 @@ class Optimizer:
         if unknown:
             raise ValueError(f"{type(self).__name__}: unknown options {sorted(unknown)}")
         taken = {id(p) for other in self.param_groups for p in other["params"]}
-        if any(id(member) in taken for member in members):
-            raise ValueError(f"{type(self).__name__}: a parameter is in two groups")
+        for member in members:
+            if id(member) in taken:
+                raise ValueError(
+                    f"{type(self).__name__}: a parameter of shape {member.shape} is given twice, "
+                    "in one group or in two"
+                )
+            taken.add(id(member))
         options = {**self.defaults, **group, "params": members}
         self.check_options(options)
         self.param_groups.append(options)
