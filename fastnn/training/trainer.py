@@ -151,7 +151,7 @@ class Trainer:
         examples = len(flatten_structure(inputs)[0])
         if examples == 0:
             raise ValueError("X: got an empty data set, expected one example or more")
-        callbacks = list(callbacks)
+        callbacks = checked_callbacks(callbacks)
         self.history, self.stop, self.steps_done = History(), None, 0
         bar = Progress(examples, epochs, progress)
         best: tuple[float, dict[str, NDArray]] | None = None
@@ -438,6 +438,18 @@ def split(inputs: Any, targets: Any, validation_data: Any, share: float, rng: An
         inputs, targets, share, seed=int(rng.integers(2**31)), stratify=False
     )
     return X, y, (X_held, y_held)
+
+
+def checked_callbacks(callbacks: Any) -> list[Callback]:
+    """A list of callbacks; TypeError for anything else."""
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"callbacks: got one {type(callbacks).__name__}, expected a list of them")
+    callbacks = list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            name = getattr(callback, "__name__", type(callback).__name__)
+            raise TypeError(f"callbacks: got {name}, expected objects of a fastnn.Callback's class")
+    return callbacks
 
 
 def score_of(row: dict[str, float]) -> float:
