@@ -248,3 +248,17 @@ def test_what_is_no_list_of_callbacks(callbacks, message):
     trainer = fastnn.Trainer(nn.Linear(4, 2), nn.CrossEntropyLoss(), fastnn.optim.SGD(lr=0.1))
     with pytest.raises(TypeError, match=message):
         trainer.fit(np.ones((5, 4)), np.zeros(5, int), callbacks=callbacks)
+
+
+@pytest.mark.parametrize("batch_size", [7, 100])
+def test_an_evaluation_counts_all_rows_whatever_the_loss(batch_size, rng):
+    x, y = rng.standard_normal((60, 4)), rng.integers(0, 3, 60)
+    x[20, 1] = np.nan
+    trainer = fastnn.Trainer(nn.Linear(4, 3), nn.CrossEntropyLoss(), fastnn.optim.SGD(lr=0.1))
+    measured = trainer.evaluate(x, y, batch_size=batch_size)
+    assert np.isnan(measured["loss"])
+    correct = trainer.predict(x) == y
+    correct[20] = False  # of a row without numbers no class is the largest
+    assert measured["accuracy"] == np.mean(correct)
+    with pytest.raises(fastnn.TrainingDiverged):
+        trainer.fit(x, y, epochs=1, validation_data=(x, y))

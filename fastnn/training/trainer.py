@@ -321,10 +321,10 @@ class Trainer:
         """
         inputs, targets = convert(X, self.model.dtype), convert(y, None)
         with self.model.evaluating():
-            _, examples, loss_sum, correct, counted, finite = self.measuring.measure(
+            _, examples, loss_sum, correct, counted, _ = self.measuring.measure(
                 inputs, targets, whole("batch_size", batch_size, 1)
             )
-        row = {"loss": loss_sum / examples if finite else float("nan")}
+        row = {"loss": loss_sum / examples}
         if counted:
             row["accuracy"] = correct / counted
         return row
