@@ -447,13 +447,15 @@ class Module:
             if key in arrays:
                 target[...] = arrays[key]
 
-    def summary(self, input_shape: tuple[int, ...], batch_size: int = 1) -> Summary:
+    def summary(self, input_shape: Any, batch_size: int = 1) -> Summary:
         """Layers with their output shapes, parameters and operations, and the memory of the plan.
 
         Parameters
         ----------
         input_shape : tuple of int
-            Shape of one example, without the batch.
+            Shape of one example, without the batch. For a network that takes a tuple or a dict of
+            arrays a tuple or a dict of shapes; where ``forward`` has several arguments, a list with
+            one of these for each.
         batch_size : int, default=1
             Batch for which the memory is told.
 
@@ -464,7 +466,7 @@ class Module:
         """
         from fastnn.nn.summary import summarize
 
-        return summarize(self, tuple(input_shape), batch_size)
+        return summarize(self, input_shape, batch_size)
 
     def __deepcopy__(self, memo: dict) -> Self:
         duplicate = type(self).__new__(type(self))
