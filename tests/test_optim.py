@@ -326,3 +326,41 @@ def test_options_that_are_no_finite_numbers(value):
         optim.SGD(lr=value)
     with pytest.raises(ValueError, match="expected True or False"):
         optim.SGD(lr=0.1, nesterov="yes")
+
+
+def test_two_optimizers_of_one_model_by_turns(data):
+    """As in an adversarial training: each step has its own part, and neither compiles again."""
+    torch = pytest.importorskip("torch", reason="the reference is PyTorch")
+    ours = network()
+    theirs = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    theirs = theirs.double()
+    ours.load_state_dict(theirs.state_dict())
+    options = ({"lr": 0.1, "momentum": 0.9}, {"lr": 0.2, "momentum": 0.5, "weight_decay": 0.1})
+    pairs = []
+    for part, own in zip((0, 2), options):
+        step = fastnn.TrainingStep(
+            ours, nn.CrossEntropyLoss(), optim.SGD(ours[part].parameters(), **own)
+        )
+        pairs.append((step, torch.optim.SGD(theirs[part].parameters(), **own)))
+    X, y = data
+    programs = []
+    for turn in range(8):
+        step, optimizer = pairs[turn % 2]
+        theirs.zero_grad()
+        loss = torch.nn.functional.cross_entropy(theirs(torch.tensor(X)), torch.tensor(y))
+        loss.backward()
+        optimizer.step()
+        assert step(X, y) == pytest.approx(loss.item(), rel=1e-12)
+        programs.append(step._current)
+    assert programs[4:] == 2 * programs[2:4]  # after each has laid out its own parameters
+
+
+def test_an_optimizer_of_nothing_trains_nothing(data):
+    model = network()
+    step = fastnn.TrainingStep(
+        model, nn.CrossEntropyLoss(), optim.SGD([{"params": []}], lr=0.1), max_grad_norm=1.0
+    )
+    before = model.state_dict()
+    step(*data)
+    step.epoch(*data)
+    assert all((before[key] == value).all() for key, value in model.state_dict().items())

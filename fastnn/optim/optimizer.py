@@ -10,7 +10,7 @@ import numpy as np
 from fastnn._compiler.graph import Buffer, Graph
 from fastnn._core.aligned import aligned_zeros
 from fastnn.nn.parameter import LayoutVersion, Parameter, ParameterBuffer, one_buffer
-from fastnn.optim.state import load_options, load_state, state_dict_of
+from fastnn.optim.state import load_options, load_state, numbered, state_dict_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,10 +111,11 @@ class Optimizer:
     def check_options(self, options: Mapping[str, Any]) -> None:
         """ValueError for options outside their range."""
 
-    def bind(self, parameters: list[Parameter]) -> ParameterBuffer:
-        """Lays the parameters of a model into one buffer and makes room for the state.
+    def bind(self, parameters: list[Parameter]) -> None:
+        """Lays those of a model's parameters that it trains into one buffer; room for the state.
 
-        The state of parameters that only moved is kept.
+        The others stay where they are: two optimizers that train parts of one model by turns must
+        not take their parameters from each other. The state of parameters that only moved is kept.
         """
         if self.takes_all:
             self.param_groups[0]["params"] = parameters
@@ -125,14 +126,13 @@ class Optimizer:
                     f"{type(self).__name__}: a parameter group holds parameters that are not the "
                     "model's"
                 )
-        order = [p for group in self.param_groups for p in group["params"]]
-        placed = {id(parameter) for parameter in order}
-        order += [parameter for parameter in parameters if id(parameter) not in placed]
+        order = numbered(self)
+        if not order:
+            return
         buffer = one_buffer(order)
         if self.buffer is not buffer:
             self.carry_state(buffer)
         self.take_up_state()
-        return buffer
 
     def carry_state(self, buffer: ParameterBuffer) -> None:
         """New state of the size of a buffer, with what there was for the same parameters."""

@@ -40,7 +40,8 @@ class TrainingStep:
     optimizer : Optimizer or None
         None for a step that only measures the loss (see `fastnn.Trainer.evaluate`).
     max_grad_norm : float, optional
-        Gradients are scaled so that their joint 2-norm is at most this.
+        The gradients of what the optimizer trains are scaled so that their joint 2-norm is at most
+        this.
 
     Attributes
     ----------
