@@ -328,3 +328,16 @@ def test_layers_that_the_model_does_not_know():
     step = fastnn.TrainingStep(Hidden(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
     with pytest.raises(TypeError, match=r"parameter of shape \(3, 4\) that is no part"):
         step(np.ones((2, 4)), np.array([0, 1]))
+
+
+def test_labels_beyond_64_bits_with_a_sign():
+    loss = nn.CrossEntropyLoss(ignore_index=-100)
+    scores, labels = np.zeros((3, 4)), np.array([0, 2**64 - 100, 2], np.uint64)
+    with pytest.raises(ValueError, match="got 18446744073709551516, expected integers of 64 bits"):
+        loss(scores, labels)
+    trainer = fastnn.Trainer(nn.Linear(4, 4), loss, fastnn.optim.SGD(lr=0.1))
+    with pytest.raises(ValueError, match="target: got 18446744073709551516, expected integers"):
+        trainer.fit(scores, labels, epochs=1)
+    labels[1] = 1
+    assert loss(scores, labels) == loss(scores, labels.astype(np.int64))
+    assert trainer.fit(scores, labels, epochs=1)["loss"] == [pytest.approx(np.log(4), rel=0.5)]

@@ -419,9 +419,9 @@ def convert(data: Any, dtype: np.dtype | None, copies: bool = True) -> Any:
     array = np.asarray(data)
     if not copies:
         return array
-    if dtype is None and array.dtype.kind in "iub":
+    if dtype is None and array.dtype.kind in "iub" and array.dtype != np.uint64:
         return np.ascontiguousarray(array, np.int64)
-    if array.dtype.kind in "biuf":
+    if array.dtype.kind in "biuf":  # uint64 as it is: the program sees what does not fit
         return np.ascontiguousarray(array, dtype or array.dtype)
     return array
 
