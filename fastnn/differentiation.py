@@ -47,6 +47,8 @@ def vjp(module: Module, *inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
     """
     # Copies: the pullback may be called after the caller has changed the arrays.
     arrays = [np.array(as_array(leaf)) for leaf in flatten_structure(list(inputs))]
+    if not arrays:
+        raise TypeError(f"vjp of {type(module).__name__}: got no input, expected an array")
     ensure_gradients(p for p in module.parameters() if p.requires_grad)
     dtype = working_dtype(module, arrays)
     compiled = compile_gradient(

@@ -297,6 +297,11 @@ class Computes(nn.Module):
         (np.tanh, "numpy.tanh of a traced value: compute with"),
         (lambda x: np.ones(4) + x, "numpy.add of a traced value: compute with"),
         (lambda x: x + np.ones(4), "add: got ndarray, expected a traced value"),
+        (lambda x: x if x == 0 else -x, "must not depend on data"),
+        (lambda x: np.mean(x, axis=0), "numpy.mean of a traced value: compute with"),
+        (lambda x: np.concatenate([x, x]), "numpy.concatenate of a traced value: compute with"),
+        (lambda x: np.asarray(x), "a traced value is no array: compute with"),
+        (lambda x: nn.functional.relu(len(x)), "a traced value has no length"),
     ],
 )
 def test_traced_values_are_no_arrays(function, message):
@@ -323,3 +328,16 @@ def test_layers_that_the_model_does_not_know():
     step = fastnn.TrainingStep(Hidden(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
     with pytest.raises(TypeError, match=r"parameter of shape \(3, 4\) that is no part"):
         step(np.ones((2, 4)), np.array([0, 1]))
+
+
+def test_labels_beyond_64_bits_with_a_sign():
+    loss = nn.CrossEntropyLoss(ignore_index=-100)
+    scores, labels = np.zeros((3, 4)), np.array([0, 2**64 - 100, 2], np.uint64)
+    with pytest.raises(ValueError, match="got 18446744073709551516, expected integers of 64 bits"):
+        loss(scores, labels)
+    trainer = fastnn.Trainer(nn.Linear(4, 4), loss, fastnn.optim.SGD(lr=0.1))
+    with pytest.raises(ValueError, match="target: got 18446744073709551516, expected integers"):
+        trainer.fit(scores, labels, epochs=1)
+    labels[1] = 1
+    assert loss(scores, labels) == loss(scores, labels.astype(np.int64))
+    assert trainer.fit(scores, labels, epochs=1)["loss"] == [pytest.approx(np.log(4), rel=0.5)]

@@ -43,6 +43,9 @@ MAX_POOLS = [
     {"kernel_size": (3, 2), "stride": (1, 3), "padding": (1, 0)},
     {"kernel_size": 3, "stride": 2, "dilation": 2},
     {"kernel_size": (2, 3), "stride": (4, 3), "padding": 1, "dilation": (2, 1)},
+    # Windows that share no pixel and yet lie one in the other.
+    {"kernel_size": (3, 1), "stride": (3, 1), "padding": (1, 0), "dilation": (2, 1)},
+    {"kernel_size": (1, 3), "stride": (1, 3), "padding": (0, 1), "dilation": (1, 2)},
     {"kernel_size": 2, "stride": 3},
     {"kernel_size": 5, "stride": 1, "padding": 2},
 ]

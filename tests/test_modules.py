@@ -292,3 +292,76 @@ def test_programs_of_both_modes_are_kept(rng):
     assert step._current is trained
     assert [*model._programs.by_modes.values()] == programs and len(programs) == 2
     assert not np.array_equal(training, inference)
+
+
+class Scaled(nn.Module):
+    """Reads attributes of many kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor, self.taps, self.by_name = np.float32(2), [1, 2], {"a": 1}
+        self.function = lambda x: x
+
+    def forward(self, x):
+        return self.function(x * self.factor * self.taps[0] * self.by_name["a"])
+
+
+def test_an_attribute_of_any_kind_is_compiled_anew():
+    model, x = Scaled(), np.ones((2, 3), np.float32)
+    seen = [model(x)[0, 0]]
+    for name, value in [
+        ("factor", np.float32(3)),
+        ("taps", [5]),
+        ("by_name", {"a": 7}),
+        ("function", lambda x: -x),
+        ("factor", np.int64(2)),
+    ]:
+        setattr(model, name, value)
+        seen.append(model(x)[0, 0])
+    assert seen == [2, 3, 15, 105, -105, -70]
+
+
+def test_class_weights_assigned_anew(rng):
+    loss, scores, labels = nn.CrossEntropyLoss(), rng.standard_normal((2, 3)), np.array([0, 1])
+    for first in range(1, 20):
+        loss.weight = None  # so that the next array may get the memory of the one before it
+        loss.weight = np.array([first, 1.0, 1.0])
+        expected = nn.CrossEntropyLoss([first, 1.0, 1.0])(scores, labels)
+        assert loss(scores, labels) == expected
+    with pytest.raises(ValueError, match="read-only"):
+        nn.CrossEntropyLoss([1.0, 2.0]).weight[0] = 3
+
+
+def test_modules_of_a_sequence_by_number():
+    linear, relu, tanh = nn.Linear(3, 2), nn.ReLU(), nn.Tanh()
+    for sequence in (nn.Sequential(linear, relu), nn.ModuleList([linear, relu])):
+        sequence[-1] = tanh
+        assert list(sequence) == [linear, tanh]
+        sequence.insert(1, relu).extend([nn.Identity(), nn.Sigmoid()])
+        del sequence[3]
+        assert [type(part) for part in sequence] == [nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid]
+        assert [name for name, _ in sequence.named_children()] == ["0", "1", "2", "3"]
+        part = sequence[2:]
+        assert type(part) is type(sequence)
+        assert [name for name, _ in part.named_children()] == ["2", "3"]  # as in PyTorch
+        with pytest.raises(IndexError, match="index 4, expected one of 4"):
+            sequence[4]
+        with pytest.raises(TypeError, match="got int, expected a Module"):
+            sequence[0] = 3
+
+
+def test_a_replaced_layer_is_trained(rng):
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    step = fastnn.TrainingStep(model, nn.MSELoss(), fastnn.optim.SGD(lr=0.1))
+    x = rng.standard_normal((5, 3))
+    step(x, np.ones((5, 2)))
+    model[2] = nn.Linear(4, 1)
+    before = model.state_dict()
+    step(x, np.ones((5, 1)))
+    assert all((before[key] != value).any() for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["forward", "training", "state_dict", "a.b", "", 0])
+def test_names_that_no_module_can_have(name):
+    with pytest.raises((TypeError, ValueError), match="as the name of a module, expected"):
+        nn.Sequential({name: nn.ReLU()})

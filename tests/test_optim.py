@@ -298,3 +298,69 @@ def test_state_dicts_go_to_pytorch_and_come_back(data):
     back.load_state_dict(sgd.state_dict())
     _, _, losses = trained(3, data, back, resumed)
     np.testing.assert_allclose(losses, [their_step() for _ in range(3)], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        (lambda layer: layer, TypeError, "got params of type Linear, expected a list"),
+        (lambda layer: layer.weight, TypeError, "got params of type Parameter, expected a list"),
+        (lambda layer: {"params": [layer.weight]}, TypeError, "got params of type dict"),
+        (lambda layer: [{"lr": 0.1}], TypeError, "expected a dict with 'params'"),
+        (lambda layer: [{"params": [layer.bias]}, layer.weight], TypeError, "expected a dict with"),
+        (lambda layer: [layer.bias, layer.bias], ValueError, r"shape \(2,\) is given twice"),
+        (
+            lambda layer: [{"params": [layer.bias]}, {"params": [layer.bias]}],
+            *(ValueError, r"shape \(2,\) is given twice"),
+        ),
+    ],
+)
+def test_what_is_no_list_of_parameters(params, error, message):
+    with pytest.raises(error, match=message):
+        optim.SGD(params(nn.Linear(3, 2)), lr=0.1)
+
+
+@pytest.mark.parametrize("value", [10**400, np.array([0.1]), 1j, "0.1"])
+def test_options_that_are_no_finite_numbers(value):
+    with pytest.raises(ValueError, match="expected a finite number"):
+        optim.SGD(lr=value)
+    with pytest.raises(ValueError, match="expected True or False"):
+        optim.SGD(lr=0.1, nesterov="yes")
+
+
+def test_two_optimizers_of_one_model_by_turns(data):
+    """As in an adversarial training: each step has its own part, and neither compiles again."""
+    torch = pytest.importorskip("torch", reason="the reference is PyTorch")
+    ours = network()
+    theirs = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    theirs = theirs.double()
+    ours.load_state_dict(theirs.state_dict())
+    options = ({"lr": 0.1, "momentum": 0.9}, {"lr": 0.2, "momentum": 0.5, "weight_decay": 0.1})
+    pairs = []
+    for part, own in zip((0, 2), options):
+        step = fastnn.TrainingStep(
+            ours, nn.CrossEntropyLoss(), optim.SGD(ours[part].parameters(), **own)
+        )
+        pairs.append((step, torch.optim.SGD(theirs[part].parameters(), **own)))
+    X, y = data
+    programs = []
+    for turn in range(8):
+        step, optimizer = pairs[turn % 2]
+        theirs.zero_grad()
+        loss = torch.nn.functional.cross_entropy(theirs(torch.tensor(X)), torch.tensor(y))
+        loss.backward()
+        optimizer.step()
+        assert step(X, y) == pytest.approx(loss.item(), rel=1e-12)
+        programs.append(step._current)
+    assert programs[4:] == 2 * programs[2:4]  # after each has laid out its own parameters
+
+
+def test_an_optimizer_of_nothing_trains_nothing(data):
+    model = network()
+    step = fastnn.TrainingStep(
+        model, nn.CrossEntropyLoss(), optim.SGD([{"params": []}], lr=0.1), max_grad_norm=1.0
+    )
+    before = model.state_dict()
+    step(*data)
+    step.epoch(*data)
+    assert all((before[key] == value).all() for key, value in model.state_dict().items())

@@ -93,6 +93,17 @@ def test_divergence_is_recorded_and_stops_the_trial(digits):
     assert result.best is well
 
 
+@pytest.mark.parametrize("metric", [None, "loss", lambda y, predicted: 0.5])
+def test_what_is_held_out_shows_the_divergence_first(digits, metric):
+    """After one step for an epoch the weights are huge, and the loss before it was finite."""
+    X, y = digits
+    options = {"epochs": 1, "validation": 0.25, "batch_size": len(X), "metric": metric}
+    result = grid_search(build, {"lr": [1e-2, 1e37]}, X / 16, y, **options)
+    assert [trial.status for trial in result.trials] == ["finished", "diverged"]
+    assert "what is held out is not finite in epoch 0" in result.trials[1].reason
+    assert result.trials[1].folds[0].scores == (None,)
+
+
 def test_all_diverged(digits):
     result = grid_search(build, {"lr": [1e4, 1e5]}, *digits, epochs=1)
     with pytest.raises(ValueError, match="all 2 trials diverged"):
@@ -178,6 +189,13 @@ def test_a_metric_that_is_nan_does_not_win(digits):
 
     result = random_search(build, {"lr": [0.1]}, *digits, n_trials=1, epochs=1, metric=broken)
     assert result.trials[0].status == "diverged" and "metric is nan" in result.trials[0].reason
+
+
+@pytest.mark.parametrize("score", [None, np.ones(2), "0.5"])
+def test_a_metric_that_is_no_number(digits, score):
+    options = {"epochs": 1, "n_trials": 1, "metric": lambda targets, predictions: score}
+    with pytest.raises(TypeError, match="metric: <lambda> returned .*, expected a number"):
+        random_search(build, {"lr": [0.01]}, *digits, **options)
 
 
 def test_regression_and_several_inputs(rng):
@@ -378,6 +396,7 @@ def test_an_error_gives_up_the_other_trials(digits):
         ({"space": 3}, "space: got int, expected a mapping"),
         ({"space": {}}, "space: got no hyperparameter"),
         ({"cv": 1}, "got cv=1, expected a whole number of 2"),
+        ({"cv": "five"}, "cv: got 'five', expected a number, a splitter or pairs"),
         ({"cv": 3, "validation": 0.2}, "got cv and validation, expected one"),
         ({"validation": (np.zeros((3, 5)), np.zeros(3))}, r"shape \(3, 5\), expected \(N, 64\)"),
         ({"cv": [(np.arange(3), np.array([400]))]}, "rows from 400 to 400, expected 0 to 299"),

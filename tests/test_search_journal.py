@@ -135,3 +135,13 @@ def test_no_journal(tmp_path, content):
     with pytest.raises(ValueError, match="expected a"):
         search(n_trials=1, journal=path)
     assert path.read_text() == content
+
+
+@pytest.mark.parametrize("line", ["{}", '{"number": 0, "params": {}}'])
+def test_a_line_that_is_no_trial(line, tmp_path):
+    path = tmp_path / "journal.jsonl"
+    search(n_trials=1, journal=path)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    with pytest.raises(ValueError, match="expected a trial a line, got one without .*'epochs'"):
+        search(n_trials=1, journal=path)

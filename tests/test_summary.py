@@ -1,6 +1,7 @@
 """Module.summary: layers as they are written, shapes as users see them, operations counted."""
 
 import numpy as np
+import pytest
 
 import fastnn
 from fastnn import nn
@@ -75,3 +76,41 @@ def test_it_leaves_the_model_as_it_is():
     assert model.training and not model[1].training
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+class Two(nn.Module):
+    def __init__(self, takes):
+        super().__init__()
+        self.takes, self.left, self.right = takes, nn.Linear(4, 3), nn.Linear(2, 3)
+
+    def forward(self, *inputs):
+        left, right = self.takes(*inputs)
+        return self.left(left) + self.right(right)
+
+
+@pytest.mark.parametrize(
+    ("takes", "shape"),
+    [
+        (lambda pair: pair, ((4,), (2,))),
+        (lambda pair: (pair["a"], pair["b"]), {"a": (4,), "b": (2,)}),
+        (lambda left, right: (left, right), [(4,), (2,)]),
+        (lambda first, right: (first["a"], right), [{"a": (4,)}, [2]]),
+    ],
+)
+def test_several_inputs(takes, shape):
+    layers = Two(takes).summary(shape).layers
+    assert [(layer.name, layer.parameters) for layer in layers[:2]] == [("left", 15), ("right", 9)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch_size", "error", "message"),
+    [
+        (4, 1, TypeError, "got input_shape=4, expected a tuple of whole numbers"),
+        ((4.0,), 1, TypeError, "got input_shape=4.0, expected a tuple of whole numbers"),
+        ((-1,), 1, ValueError, "got input_shape=-1, expected a whole number of 1 or more"),
+        ((4,), 0, ValueError, "got batch_size=0"),
+    ],
+)
+def test_what_is_no_shape(shape, batch_size, error, message):
+    with pytest.raises(error, match=message):
+        nn.Linear(4, 3).summary(shape, batch_size)

@@ -222,3 +222,43 @@ def test_a_finished_line_of_progress_fits_on_80_columns(X, y, capsys, monkeypatc
     ):
         assert len(line.rstrip()) <= 80
         assert f"loss {loss:.4f}, " in line and f", {held:.4f}), " in line
+
+
+def test_several_inputs_where_a_layer_takes_one(rng):
+    x, y = rng.standard_normal((5, 4)), np.array([0, 1, 1, 0, 1])
+    trainer = fastnn.Trainer(nn.Linear(4, 2), nn.CrossEntropyLoss(), fastnn.optim.SGD(lr=0.1))
+    message = r"linear: got a tuple of 5 traced values as input, expected one: .* \(np.stack makes"
+    with pytest.raises(TypeError, match=message):
+        trainer.fit(list(x), y)
+    with pytest.raises(TypeError, match=message):
+        trainer.predict(list(x))
+    with pytest.raises(TypeError, match="linear: got a dict of 2 traced values"):
+        trainer.fit({"left": x, "right": x}, y)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (fastnn.EarlyStopping(), "got one EarlyStopping, expected a list"),
+        ([fastnn.EarlyStopping], "got EarlyStopping, expected objects of"),
+        ([print], "got print, expected objects of"),
+    ],
+)
+def test_what_is_no_list_of_callbacks(callbacks, message):
+    trainer = fastnn.Trainer(nn.Linear(4, 2), nn.CrossEntropyLoss(), fastnn.optim.SGD(lr=0.1))
+    with pytest.raises(TypeError, match=message):
+        trainer.fit(np.ones((5, 4)), np.zeros(5, int), callbacks=callbacks)
+
+
+@pytest.mark.parametrize("batch_size", [7, 100])
+def test_an_evaluation_counts_all_rows_whatever_the_loss(batch_size, rng):
+    x, y = rng.standard_normal((60, 4)), rng.integers(0, 3, 60)
+    x[20, 1] = np.nan
+    trainer = fastnn.Trainer(nn.Linear(4, 3), nn.CrossEntropyLoss(), fastnn.optim.SGD(lr=0.1))
+    measured = trainer.evaluate(x, y, batch_size=batch_size)
+    assert np.isnan(measured["loss"])
+    correct = trainer.predict(x) == y
+    correct[20] = False  # of a row without numbers no class is the largest
+    assert measured["accuracy"] == np.mean(correct)
+    with pytest.raises(fastnn.TrainingDiverged):
+        trainer.fit(x, y, epochs=1, validation_data=(x, y))

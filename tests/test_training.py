@@ -304,3 +304,32 @@ def test_a_failed_forward_ends_the_phase(data):
         step.forward(X, np.full(len(X), 7))
     with pytest.raises(RuntimeError, match="without a forward"):
         step.backward()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model, x, y: model.astype(np.float64),
+        lambda model, x, y: setattr(model, "1", nn.Linear(4, 2)),
+        # Another optimizer lays the parameters out for itself.
+        lambda model, x, y: fastnn.TrainingStep(
+            model, nn.CrossEntropyLoss(), fastnn.optim.SGD([model[1].bias], lr=0.1)
+        )(x, y),
+    ],
+)
+def test_a_model_changed_between_forward_and_update(change):
+    """The update went where the parameters were, and was lost."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), fastnn.optim.SGD(lr=0.1))
+    x, y = np.random.default_rng(0).normal(size=(5, 3)), np.array([0, 1, 1, 0, 1])
+    step.forward(x, y)
+    step.backward()
+    change(model, x, y)
+    before = model.state_dict()
+    with pytest.raises(RuntimeError, match=r"update\(\): the model has changed since forward"):
+        step.update()
+    step.forward(x, y)
+    nn.Linear(2, 2)  # a change elsewhere is none of the model's
+    step.backward()
+    step.update()
+    assert all((before[key] != value).any() for key, value in model.state_dict().items())

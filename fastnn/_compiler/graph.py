@@ -134,13 +134,34 @@ class Value:
 
     __gt__ = __le__ = __ge__ = __lt__
 
+    def __eq__(self, other):
+        # Among values and None it is identity, which the passes ask for in lists.
+        return self is other if other is None or isinstance(other, Value) else bool(self)
+
+    __hash__ = object.__hash__
+
+    def __copy__(self):
+        return self  # nothing changes it
+
+    def __deepcopy__(self, memo):
+        return self
+
     def __getitem__(self, index):
         raise TypeError(f"a traced value can't be indexed: {ELSEWHERE}")
 
     def __getattr__(self, name):
         raise AttributeError(f"a traced value has no {name!r}: {ELSEWHERE}")
 
+    def __len__(self):
+        raise TypeError(f"a traced value has no length, the batch may have any: {ELSEWHERE}")
+
     __iter__ = None  # so that list() refuses it at once
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError(f"a traced value is no array: {ELSEWHERE}")
+
+    def __array_function__(self, function, types, arguments, options):
+        raise TypeError(f"numpy.{function.__name__} of a traced value: {ELSEWHERE}")
 
     def __array_ufunc__(self, function, method, *operands, **options):
         """Sums, differences and products with a number of NumPy's on the left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,9 +43,14 @@ class Windows:
                 covers[position].append((output, number))
         return covers
 
-    def most_covers(self) -> int:
-        """The most windows that share a position."""
-        return max(len(cover) for cover in self.covers())
+    def are_apart(self) -> bool:
+        """Whether every window ends before the next begins.
+
+        Two windows whose taps lie `dilation` apart may share no position and yet lie one in the
+        other.
+        """
+        full = [taps for taps in self.taps if taps]
+        return all(before[-1][1] < after[0][1] for before, after in pairwise(full))
 
     def least_covers(self) -> int:
         """The fewest."""

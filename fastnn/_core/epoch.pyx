@@ -48,8 +48,8 @@ def run_epoch(Program program, arrays, indices, Py_ssize_t batch_size, bint trai
     Returns
     -------
     (batches, examples, sum of loss * examples, correct rows, rows that count, finite):
-    not `finite` if the loss of the batch after those was not a finite number; nothing was
-    updated with it.
+    not `finite` if a loss was not a finite number. A training ends there: it is the loss of the batch
+    after those, and nothing was updated with it.
     """
     program.lock.acquire()
     try:
@@ -200,7 +200,8 @@ cdef tuple run_batches(Program program, arrays, indices, Py_ssize_t batch_size, 
                     break
                 loss = forward_batch(program, rows, inputs, augmentation, order, sums.examples,
                                      count)
-                finite = isfinite(loss)
+                # A training ends before the update; a measurement goes on, to count all rows.
+                finite = isfinite(loss) or not train
                 if not finite:
                     break
                 if save:
@@ -214,4 +215,5 @@ cdef tuple run_batches(Program program, arrays, indices, Py_ssize_t batch_size, 
         PyErr_CheckSignals()
         if callback is not None:
             callback(sums.batches, sums.examples, sums.loss, sums.correct, sums.counted)
-    return sums.batches, sums.examples, sums.loss, sums.correct, sums.counted, finite
+    return (sums.batches, sums.examples, sums.loss, sums.correct, sums.counted,
+            finite if train else isfinite(sums.loss))

@@ -9,6 +9,8 @@ from libc.stdint cimport int64_t
 
 cnp.import_array()
 
+MOST_INT64 = np.iinfo(np.int64).max
+
 
 cdef class External:
     """An array of the user's (or a staging copy of it) that steps read or write in place.
@@ -59,6 +61,9 @@ cdef class External:
         if kind not in ("biu" if wanted == "i" else "biuf"):
             expected = "integers" if wanted == "i" else "real numbers"
             raise TypeError(f"{self.name}: got dtype {array.dtype}, expected {expected}")
+        if wanted == "i" and array.dtype == np.uint64 and array.max(initial=0) > MOST_INT64:
+            # It would come round to a negative number, which may be the label that is ignored.
+            raise ValueError(f"{self.name}: got {array.max()}, expected integers of 64 bits with a sign")
         # Not ascontiguousarray, which leaves elements at addresses that are no multiple of their size.
         return np.require(array, self.dtype, ["C_CONTIGUOUS", "ALIGNED"])
 

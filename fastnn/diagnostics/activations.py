@@ -148,13 +148,15 @@ def statistics(layer: LayerValues) -> dict[str, Any]:
     outputs = layer.outputs.astype(np.float64)
     finite = bool(np.isfinite(outputs).all())
     gradient = None
-    if layer.gradient is not None:
-        gradient = float(layer.gradient.astype(np.float64).std() * len(outputs))
+    with np.errstate(invalid="ignore", over="ignore"):  # the verdict tells of what is not finite
+        mean, std = float(outputs.mean()), float(outputs.std())
+        if layer.gradient is not None:
+            gradient = float(layer.gradient.astype(np.float64).std() * len(outputs))
     return {
         "name": layer.name,
         "kind": layer.kind,
-        "mean": float(outputs.mean()),
-        "std": float(outputs.std()),
+        "mean": mean,
+        "std": std,
         "finite": finite,
         "saturated": layer.saturated,
         "dead": layer.dead,

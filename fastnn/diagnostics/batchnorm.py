@@ -140,7 +140,9 @@ def look(model: Module, loss: Module, X: Any, y: Any) -> dict[str, tuple]:
             and before.inputs[2] is not None
             and not before.attributes.get("activation")
         )
-        found[node.layer] = mean, 1 / inverse, x.rows, idle, node.attributes["training"]
+        with np.errstate(divide="ignore"):
+            std = 1 / inverse  # infinite where the variance overflows
+        found[node.layer] = mean, std, x.rows, idle, node.attributes["training"]
     return found
 
 

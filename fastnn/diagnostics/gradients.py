@@ -111,14 +111,15 @@ def jittered(array: Any, rng: np.random.Generator) -> Any:
     """Real inputs with a little noise; whole numbers that may be indices as they are."""
     if array.dtype.kind in "iub":
         return array.astype(np.float64) if array.ndim > 1 else array
-    scale = JITTER * (float(array.std()) or 1.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scale = JITTER * (float(array.std(dtype=np.float64)) or 1.0)
     return array.astype(np.float64) + scale * rng.standard_normal(array.shape)
 
 
 def draw_errors(check: Check, ax: Any) -> None:
     """The error of each parameter on a log scale, with what is allowed."""
     errors = check.data["errors"]
-    values = [max(error, 1e-12) for error in errors.values()]
+    values = [min(max(error, 1e-12), 1e12) for error in errors.values()]  # NaN counts as infinite
     colours = [GOOD if error <= 1 else BAD for error in errors.values()]
     ax.barh(list(errors), values, color=colours, height=0.55)
     ax.axvline(1, color="0.35", linestyle="--", linewidth=1, label="allowed")

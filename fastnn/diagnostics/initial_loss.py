@@ -85,8 +85,9 @@ def initial_loss_check(
     bounds = [value for value in (chance, shares) if value is not None]
     if bounds and math.isfinite(measured):
         if measured > ALLOWED_FACTOR * max(bounds):
+            above = f"{measured / max(bounds):.3g} times that of" if max(bounds) > 0 else "above"
             findings.fault(
-                f"the first loss is {measured / max(bounds):.3g} times that of chance",
+                f"the first loss is {above} chance",
                 "make the last layer's initial weights smaller, or bring the inputs to a "
                 "standard deviation of 1",
             )

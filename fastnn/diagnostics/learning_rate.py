@@ -259,7 +259,8 @@ def draw_range(check: Check, ax: Any) -> None:
         colour = "black" if check.passed else BAD
         ax.axvline(data["own"], color=colour, linestyle=":", label=f"yours {data['own']:g}")
     ax.set_xscale("log")
-    ax.set_ylim(0, 1.06 * top)
+    if 0 < top < math.inf:
+        ax.set_ylim(0, 1.06 * top)
     ax.set_xlabel("learning rate")
     ax.set_ylabel("loss after a few batches")
     ax.legend(fontsize=8, loc="upper left")

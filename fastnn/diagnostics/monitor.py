@@ -35,6 +35,7 @@ from fastnn.training.divergence import EXPLODED
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastnn._compiler.graph import Value
     from fastnn.nn.module import Module
     from fastnn.training.trainer import Trainer
 
@@ -70,7 +71,8 @@ class Monitor(Callback):
         The mean loss since the look before.
     dead, saturated : dict of layer to list of float
         Share of ReLU units that were zero for all examples of the last six looks; share of outputs
-        of sigmoid and tanh with a derivative below 5 % of its maximum.
+        of sigmoid and tanh with a derivative below 5 % of its maximum. A layer that is used again
+        has an entry "name (use 2)".
     updates : dict of layer to list of float
         Norm of a step's change of the weights over their norm; about 1e-3 is well. From a sample of
         each parameter, as is:
@@ -252,11 +254,15 @@ class Probe:
                 keep_all=True,
             )
         self.lowered = compiled.lowered
-        self.nodes = [
-            (node.layer, activation_of(node), node.outputs[0])
-            for node in layer_nodes(self.lowered.graph)
-            if activation_of(node) in ("relu", "sigmoid", "tanh")
-        ]
+        self.nodes: list[tuple[str, str, Value]] = []
+        uses: dict[str, int] = {}
+        for node in layer_nodes(self.lowered.graph):
+            if activation_of(node) in ("relu", "sigmoid", "tanh"):
+                uses[node.layer] = use = uses.get(node.layer, 0) + 1
+                # A layer may be used more than once, and activations that are functions all belong
+                # to the module whose `forward` calls them.
+                name = node.layer if use == 1 else f"{node.layer} (use {use})"
+                self.nodes.append((name, activation_of(node), node.outputs[0]))
 
     def holds(self, model: Module) -> bool:
         """Whether the program is still that of the model."""
@@ -321,7 +327,8 @@ def norm(values: NDArray) -> float:
 def lines(axis: Any, steps: list[int], series: Mapping[str, list[float]], title: str) -> None:
     """A line for each layer."""
     for name, values in series.items():
-        axis.plot(steps[-len(values) :], values, label=name, linewidth=1.2)
+        label = name or "the model"  # for a single layer; without a label there is no legend
+        axis.plot(steps[-len(values) :], values, label=label, linewidth=1.2)
     axis.set_title(title)
     if series:
         axis.legend(fontsize=7, title="layer", title_fontsize=7)

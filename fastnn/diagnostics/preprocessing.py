@@ -9,7 +9,7 @@ import numpy as np
 from fastnn._compiler.trace import flatten_structure
 from fastnn.diagnostics.check import Check, Findings, judge
 from fastnn.diagnostics.figures import BAD, GOOD
-from fastnn.diagnostics.sandbox import count_examples
+from fastnn.diagnostics.sandbox import count_examples, take
 from fastnn.preprocessing import Preprocessor
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def preprocessing_check(
     """
     count_examples(X)
     findings = Findings()
-    leaves = [np.asarray(leaf) for leaf in flatten_structure(X)]
+    leaves = flatten_structure(take(X, slice(None)))
     arrays = [leaf for leaf in leaves if leaf.dtype.kind in "biuf"]
     if not arrays:
         found = sorted({str(leaf.dtype) for leaf in leaves}) or "nothing"
@@ -183,7 +183,7 @@ def check_leak(
 
     own = offset(features)
     if held_out is not None:
-        others = [np.asarray(leaf) for leaf in flatten_structure(held_out)]
+        others = flatten_structure(take(held_out, slice(None)))
         rows = np.concatenate([a.reshape(len(a), -1).astype(np.float64) for a in others], axis=1)
         together = offset(np.concatenate([features, rows]))
         if own > LEAKED_FACTOR * together and together < SUBTRACTED:

@@ -21,17 +21,14 @@ from fastnn.nn.dropout import Dropout, Dropout2d
 from fastnn.nn.execution import as_array
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
+from fastnn.training.trainer import convert
 
 
 @contextlib.contextmanager
 def own_randomness(seed: int = 0) -> Iterator[None]:
-    """Random numbers from a generator that lasts for a ``with`` block."""
-    before = random._Source.generator
-    random.manual_seed(seed)
-    try:
+    """Random numbers from a generator that lasts for a ``with`` block, in this thread alone."""
+    with random.own_generator(seed):
         yield
-    finally:
-        random._Source.generator = before
 
 
 @contextlib.contextmanager
@@ -64,7 +61,8 @@ def count_examples(X: Any) -> int:
     ValueError
         If there are none.
     """
-    count = len(as_array(flatten_structure(X)[0])) if flatten_structure(X) else 0
+    leaves = flatten_structure(convert(X, None, copies=False))
+    count = len(as_array(leaves[0])) if leaves else 0
     if count == 0:
         raise ValueError("X: got an empty data set, expected one example or more")
     return count
@@ -72,6 +70,7 @@ def count_examples(X: Any) -> int:
 
 def take(data: Any, rows: Any) -> Any:
     """Some rows of an array, or of each array in a structure."""
+    data = convert(data, None, copies=False)
     return rebuild_structure(data, [np.asarray(leaf)[rows] for leaf in flatten_structure(data)])
 
 

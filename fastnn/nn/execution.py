@@ -80,19 +80,42 @@ def state_of(module: Module) -> Hashable:
     for name, part in module.named_modules():
         state.append((name, type(part), id(part)))
         for key, value in vars(part).items():
-            if key == "training":
-                continue
-            if isinstance(value, (bool, int, float, str, type(None))):
-                state.append((key, value))
-            elif isinstance(value, tuple):
-                state.append((key, repr(value)))
-            elif isinstance(value, Parameter):
-                gradient = 0 if value.gradient is None else value.gradient.ctypes.data
-                address = value.storage.ctypes.data
-                state.append((key, address, gradient, value.requires_grad, value.dtype.char))
-            elif isinstance(value, np.ndarray):
-                state.append((key, value.ctypes.data))
+            if key not in OF_THE_MODULE_ITSELF:
+                state.append((key, described(value)))
     return tuple(state)
+
+
+# What is no option of a module; buffers are attributes too.
+OF_THE_MODULE_ITSELF = frozenset(("training", "_programs", "_buffers"))
+
+
+def described(value: Any) -> Hashable:
+    """An attribute of a module as something that compares equal as long as it means the same."""
+    if isinstance(value, (bool, int, float, str, type(None), np.generic)):
+        return value
+    if isinstance(value, Parameter):
+        gradient = 0 if value.gradient is None else value.gradient.ctypes.data
+        return (value.storage.ctypes.data, gradient, value.requires_grad, value.dtype.char)
+    if isinstance(value, (tuple, list)):
+        return (type(value), *[described(item) for item in value])
+    if isinstance(value, dict):
+        return tuple([(key, described(item)) for key, item in value.items()])
+    return Same(value)
+
+
+class Same:
+    """Equal to what holds the same object, which it keeps alive: another never gets its address."""
+
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.thing is self.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
 
 
 def as_array(value: Any) -> NDArray:

@@ -11,11 +11,25 @@ from fastnn.nn.functional.loss import check_reduction
 from fastnn.nn.module import Module
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+
+
+def fixed(weight: ArrayLike | None) -> NDArray | None:
+    """Weights as an array that can't be written to: to change them, assign others.
+
+    A program has a copy, and sees when an attribute is assigned to, not what is written to it.
+    """
+    if weight is None:
+        return None
+    array = np.array(weight, np.float64)
+    array.flags.writeable = False
+    return array
 
 
 class Loss(Module):
     """What losses share: class weights and a reduction.
+
+    Weights are read-only; another array may be assigned to ``weight`` at any time.
 
     Parameters
     ----------
@@ -25,7 +39,7 @@ class Loss(Module):
 
     def __init__(self, weight: ArrayLike | None = None, reduction: str = "mean"):
         super().__init__()
-        self.weight = None if weight is None else np.array(weight, np.float64)
+        self.weight = fixed(weight)
         self.reduction = check_reduction(reduction)
 
     def extra_repr(self) -> str:
@@ -135,7 +149,7 @@ class BCEWithLogitsLoss(Loss):
         pos_weight: ArrayLike | None = None,
     ):
         super().__init__(weight, reduction)
-        self.pos_weight = None if pos_weight is None else np.array(pos_weight, np.float64)
+        self.pos_weight = fixed(pos_weight)
 
     def forward(self, input: Any, target: Any) -> Any:
         return functional.binary_cross_entropy_with_logits(

@@ -27,7 +27,10 @@ class Module:
 
     A subclass sets parameters, buffers and other modules as attributes in ``__init__`` and says in
     ``forward`` what it computes, with them and with `fastnn.nn.functional`. Called with NumPy
-    arrays, a module is compiled for their shapes (once) and gives NumPy arrays.
+    arrays, a module is compiled for their shapes (once) and gives NumPy arrays. What else
+    `forward` reads from attributes (numbers, lists, functions) is compiled in: assign to the
+    attribute to change it, and the module is compiled anew. What is written inside a list or an
+    array is not seen.
 
     Attributes
     ----------
@@ -246,8 +249,23 @@ class Module:
         Parameters
         ----------
         name : str
+            Without a dot, and no attribute that every module has, such as "forward".
         module : Module or None
+
+        Raises
+        ------
+        TypeError, ValueError
+            For any other name.
         """
+        if not isinstance(name, str):
+            raise TypeError(
+                f"{type(self).__name__}: got {name!r} as the name of a module, expected a string"
+            )
+        if not name or "." in name or name == "training" or hasattr(type(self), name):
+            raise ValueError(
+                f"{type(self).__name__}: got {name!r} as the name of a module, expected one "
+                "without a dot that is no attribute of every module"
+            )
         setattr(self, name, module)
 
     @property
@@ -437,13 +455,15 @@ class Module:
             if key in arrays:
                 target[...] = arrays[key]
 
-    def summary(self, input_shape: tuple[int, ...], batch_size: int = 1) -> Summary:
+    def summary(self, input_shape: Any, batch_size: int = 1) -> Summary:
         """Layers with their output shapes, parameters and operations, and the memory of the plan.
 
         Parameters
         ----------
         input_shape : tuple of int
-            Shape of one example, without the batch.
+            Shape of one example, without the batch. For a network that takes a tuple or a dict of
+            arrays a tuple or a dict of shapes; where ``forward`` has several arguments, a list with
+            one of these for each.
         batch_size : int, default=1
             Batch for which the memory is told.
 
@@ -454,7 +474,7 @@ class Module:
         """
         from fastnn.nn.summary import summarize
 
-        return summarize(self, tuple(input_shape), batch_size)
+        return summarize(self, input_shape, batch_size)
 
     def __deepcopy__(self, memo: dict) -> Self:
         duplicate = type(self).__new__(type(self))

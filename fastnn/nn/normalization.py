@@ -128,7 +128,7 @@ class BatchNorm2d(BatchNorm1d):
     """
 
     def forward(self, x: Any) -> Any:
-        shape = np.shape(x) if not isinstance(x, Value) else ("batch", *seen_shape(x))
+        shape = ("batch", *seen_shape(x)) if isinstance(x, Value) else getattr(x, "shape", (0,) * 4)
         if len(shape) != 4:
             raise ValueError(
                 f"BatchNorm2d: got shape {shape}, expected (batch, channels, height, width)"

@@ -1,4 +1,4 @@
-"""Parameters, and the flat buffer that all parameters of a model lie in."""
+"""Parameters, and the flat buffer that those of one optimizer lie in."""
 
 from __future__ import annotations
 

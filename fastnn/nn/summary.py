@@ -6,15 +6,16 @@ Layers are told as they are written, before the compiler fuses some of them into
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import whole
 from fastnn._compiler import compile_function
 from fastnn._compiler.graph import Node, Spec
 from fastnn._compiler.layout import seen_shape
 from fastnn._compiler.operators.convolution import Conv2d, algorithm_of
-from fastnn._compiler.trace import trace
+from fastnn._compiler.trace import rebuild_structure, trace
 from fastnn._table import table_lines
 from fastnn.nn.execution import layer_names
 
@@ -99,14 +100,24 @@ class Summary:
     __repr__ = __str__
 
 
-def summarize(module: Module, input_shape: tuple[int, ...], batch_size: int) -> Summary:
+def summarize(module: Module, input_shape: Any, batch_size: int) -> Summary:
     """Traces a module for inference and counts."""
+    batch_size = whole("batch_size", batch_size, 1, where="summary: ")
+    dtype = np.dtype(module.dtype).name
+    shapes: list[tuple[int, ...]] = []
+    several = isinstance(input_shape, list) and not is_shape(input_shape)
+    arguments = input_shape if several else [input_shape]
+    structure = [inputs_of_shapes(argument, shapes) for argument in arguments]
+    specs = [Spec(shape, dtype) for shape in shapes]
+    names = ["input"] if len(specs) == 1 else [f"input {i}" for i in range(len(specs))]
+
+    def call(*values: Any) -> Any:
+        return module(*rebuild_structure(structure, values))
+
     with module.evaluating():
-        dtype = np.dtype(module.dtype).name
-        inputs = ([Spec(input_shape, dtype)], ["input"], dtype)
-        names = layer_names(module)
-        graph, _ = trace(module, *inputs, names)
-        compiled = compile_function(module, *inputs, batch_size, names)
+        layers_by_identity = layer_names(module)
+        graph, _ = trace(call, specs, names, dtype, layers_by_identity)
+        compiled = compile_function(call, specs, names, dtype, batch_size, layers_by_identity)
     layers = layers_of(module, graph.nodes)
     return Summary(
         layers,
@@ -114,6 +125,28 @@ def summarize(module: Module, input_shape: tuple[int, ...], batch_size: int) -> 
         sum(layer.flops for layer in layers),
         compiled.lowered.memory_bytes(),
         batch_size,
+    )
+
+
+def is_shape(shape: Any) -> bool:
+    """Whether it is whole numbers, or nothing: examples that are numbers."""
+    return isinstance(shape, (tuple, list)) and all(
+        isinstance(size, (int, np.integer)) for size in shape
+    )
+
+
+def inputs_of_shapes(shape: Any, shapes: list[tuple[int, ...]]) -> Any:
+    """The structure of a network's inputs with a number for each; their shapes go to `shapes`."""
+    if is_shape(shape):
+        shapes.append(tuple(whole("input_shape", n, 1, where="summary: ") for n in shape))
+        return len(shapes) - 1
+    if isinstance(shape, dict):
+        return {key: inputs_of_shapes(item, shapes) for key, item in shape.items()}
+    if isinstance(shape, (tuple, list)):
+        return [inputs_of_shapes(item, shapes) for item in shape]
+    raise TypeError(
+        f"summary: got input_shape={shape!r}, expected a tuple of whole numbers, or a tuple, dict "
+        "or list of such"
     )
 
 

@@ -11,7 +11,7 @@ from fastnn._compiler.graph import Buffer, Graph
 from fastnn._core.aligned import aligned_zeros
 from fastnn.nn.parameter import Parameter, ParameterBuffer, one_buffer
 from fastnn.nn.version import LayoutVersion
-from fastnn.optim.state import check_shapes, load_state, options_of, state_dict_of
+from fastnn.optim.state import check_shapes, load_state, numbered, options_of, state_dict_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +51,12 @@ class Optimizer:
                 f"{type(self).__name__}: got params={params}, expected parameters or groups of "
                 f"them; a learning rate is given by name: lr={params}"
             )
+        is_list = isinstance(params, Iterable) and not isinstance(params, (Parameter, Mapping))
+        if params is not None and not is_list:
+            raise TypeError(
+                f"{type(self).__name__}: got params of type {type(params).__name__}, expected a "
+                "list of parameters, such as model.parameters(), or of groups of them"
+            )
         groups: list[Any] = [] if params is None else list(params)
         self.takes_all = params is None
         if params is None:
@@ -71,6 +77,10 @@ class Optimizer:
         group : dict
             ``{"params": [...], "lr": ..., ...}``; options that are missing are the defaults.
         """
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(
+                f"{type(self).__name__}: got {group!r} as a group, expected a dict with 'params'"
+            )
         members = group["params"]
         members = [members] if isinstance(members, Parameter) else list(members)
         for member in members:
@@ -83,8 +93,13 @@ class Optimizer:
         if unknown:
             raise ValueError(f"{type(self).__name__}: unknown options {sorted(unknown)}")
         taken = {id(p) for other in self.param_groups for p in other["params"]}
-        if any(id(member) in taken for member in members):
-            raise ValueError(f"{type(self).__name__}: a parameter is in two groups")
+        for member in members:
+            if id(member) in taken:
+                raise ValueError(
+                    f"{type(self).__name__}: a parameter of shape {member.shape} is given twice, "
+                    "in one group or in two"
+                )
+            taken.add(id(member))
         options = {**self.defaults, **group, "params": members}
         self.check_options(options)
         self.param_groups.append(options)
@@ -97,10 +112,11 @@ class Optimizer:
     def check_options(self, options: Mapping[str, Any]) -> None:
         """ValueError for options outside their range."""
 
-    def bind(self, parameters: list[Parameter]) -> ParameterBuffer:
-        """Lays the parameters of a model into one buffer and makes room for the state.
+    def bind(self, parameters: list[Parameter]) -> None:
+        """Lays those of a model's parameters that it trains into one buffer; room for the state.
 
-        The state of parameters that only moved is kept.
+        The others stay where they are: two optimizers that train parts of one model by turns must
+        not take their parameters from each other. The state of parameters that only moved is kept.
         """
         if self.takes_all:
             self.param_groups[0]["params"] = parameters
@@ -111,16 +127,15 @@ class Optimizer:
                     f"{type(self).__name__}: a parameter group holds parameters that are not the "
                     "model's"
                 )
-        order = [p for group in self.param_groups for p in group["params"]]
-        placed = {id(parameter) for parameter in order}
-        order += [parameter for parameter in parameters if id(parameter) not in placed]
+        order = numbered(self)
+        if not order:
+            return
         buffer = one_buffer(order)
         if self.buffer is not buffer:
             self.carry_state(buffer)
         if self.awaited_state is not None:
             state_dict, self.awaited_state = self.awaited_state, None
             load_state(self, state_dict)
-        return buffer
 
     def carry_state(self, buffer: ParameterBuffer) -> None:
         """New state of the size of a buffer, with what there was for the same parameters."""

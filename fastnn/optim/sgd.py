@@ -6,9 +6,21 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from fastnn._compiler.graph import Buffer, Graph
 from fastnn._compiler.operators.update import SGD_OPTIONS
 from fastnn.optim.optimizer import Optimizer, flat
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether it is a real number (an array of no axes is one too), neither NaN nor infinite."""
+    if isinstance(value, (bool, str, type(None))) or np.ndim(value) > 0:
+        return False
+    try:
+        return math.isfinite(value)
+    except (TypeError, OverflowError):
+        return False
 
 
 class SGD(Optimizer):
@@ -89,10 +101,12 @@ class SGD(Optimizer):
     def check_options(self, options: Mapping[str, Any]) -> None:
         for name in ("lr", "momentum", "dampening", "weight_decay"):
             value = options[name]
-            if isinstance(value, (bool, str, type(None))) or not math.isfinite(value):
+            if not is_finite_number(value):
                 raise ValueError(f"SGD: got {name}={value!r}, expected a finite number")
             if value < 0 and name != "dampening":
                 raise ValueError(f"SGD: got {name}={value}, expected 0 or more")
+        if not isinstance(options["nesterov"], (bool, np.bool_, int)):
+            raise ValueError(f"SGD: got nesterov={options['nesterov']!r}, expected True or False")
         if options["nesterov"] and (options["momentum"] <= 0 or options["dampening"] != 0):
             raise ValueError("SGD: Nesterov momentum needs momentum above 0 and no dampening")
 

@@ -7,6 +7,7 @@ after fixed numbers of batches, never by the clock.
 from __future__ import annotations
 
 import math
+import numbers
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -136,7 +137,10 @@ class Metric:
     def of(self, trainer: Trainer, loss: float, accuracy: float | None, X: Any, y: Any) -> float:
         """The metric on data that gave a loss and, where there are labels, an accuracy."""
         if callable(self.given):
-            return float(self.given(y, trainer.predict(X)))
+            score = self.given(y, trainer.predict(X))
+            if np.ndim(score) or not isinstance(score, (numbers.Real, np.ndarray, np.generic)):
+                raise TypeError(f"metric: {self.name} returned {score!r}, expected a number")
+            return float(score)
         name = self.given or ("accuracy" if are_labels(y) else "loss")
         if name == "loss":
             return loss
@@ -257,8 +261,11 @@ def train(
         for loss, examples, loss_sum, correct, counted, is_finite in results.tolist():
             epoch = len(curve.scores)
             curve.losses.append(finite(loss))
-            val_loss = loss_sum / examples if is_finite else math.nan
-            accuracy = correct / counted if counted else None
+            if not is_finite:  # the measurement ended there
+                curve.add(math.nan, math.nan)
+                what = f"the loss of what is held out is not finite in epoch {epoch}"
+                return curve.result(what, diverged=True)
+            val_loss, accuracy = loss_sum / examples, correct / counted if counted else None
             score = rules.metric.of(trainer, val_loss, accuracy, X_held, y_held)
             curve.add(val_loss, score)
             if not math.isfinite(score):

@@ -10,6 +10,7 @@ not matter which trials the file has. A line that the end of the process cut off
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from fastnn._compiler.trace import flatten_structure
 from fastnn.search.trial import FoldResult, Task, Trial
 
 Key = tuple[int, int]
+TRIAL_FIELDS = {field.name for field in dataclasses.fields(Trial)}
 
 
 class Journal:
@@ -47,7 +49,7 @@ class Journal:
         lines = self.read()
         if lines:
             self.check(lines[0], description)
-            self.known = {(row["number"], row["stage"]): row for row in lines[1:]}
+            self.known = {self.key(row): row for row in lines[1:]}
         self.file = open(self.path, "a", encoding="utf-8")
         if not lines:
             self.write(description)
@@ -71,6 +73,15 @@ class Journal:
                 raise ValueError(f"journal {self.path}: expected a journal or no file, got another")
             os.truncate(self.path, complete)
         return rows
+
+    def key(self, row: dict[str, Any]) -> Key:
+        """Number and stage of a trial; ValueError for what is none."""
+        missing = TRIAL_FIELDS - set(row)
+        if missing:
+            raise ValueError(
+                f"journal {self.path}: expected a trial a line, got one without {sorted(missing)}"
+            )
+        return row["number"], row["stage"]
 
     def check(self, found: dict[str, Any], expected: dict[str, Any]) -> None:
         """ValueError that names what differs, if the file is of another search."""

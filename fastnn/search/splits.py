@@ -205,6 +205,8 @@ def make_splits(
 
 def by_splitter(X: Any, y: Any, count: int, cv: Any, groups: Any, seed: int) -> list[Split]:
     """The splits of a number of folds, of a splitter, or given as pairs of rows."""
+    if isinstance(cv, str):
+        raise TypeError(f"cv: got {cv!r}, expected a number, a splitter or pairs of row numbers")
     if hasattr(cv, "split"):
         pairs = cv.split(flatten_structure(X)[0], y, groups)
     elif isinstance(cv, Iterable):

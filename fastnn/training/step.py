@@ -40,7 +40,8 @@ class TrainingStep:
     optimizer : Optimizer or None
         None for a step that only measures the loss (see `fastnn.Trainer.evaluate`).
     max_grad_norm : float, optional
-        Gradients are scaled so that their joint 2-norm is at most this.
+        The gradients of what the optimizer trains are scaled so that their joint 2-norm is at most
+        this.
 
     Attributes
     ----------
@@ -171,14 +172,32 @@ class TrainingStep:
         if self.optimizer is not None and parameters:
             self.optimizer.bind(parameters)
         ensure_gradients(p for p in parameters if p.requires_grad)
-        members = self.optimizer.members() if self.optimizer is not None else ()
-        state = (state_of(self.model), state_of(self.loss_function), members)
+        state = self._state_now()
         if state != self._state:
             self._programs.clear()
             self._current = None
             self._state = state
         self._modes = modes_of(self.model)
         self._versions = (StructureVersion.count, LayoutVersion.count)
+
+    def _state_now(self) -> Hashable:
+        """What a program depends on, besides the modes."""
+        members = self.optimizer.members() if self.optimizer is not None else ()
+        return (state_of(self.model), state_of(self.loss_function), members)
+
+    def _require_same_model(self, what: str) -> None:
+        """RuntimeError if the program of the last forward computes on what is no longer the model.
+
+        Then it would read and write where the parameters once were.
+        """
+        if (StructureVersion.count, LayoutVersion.count) == self._versions:
+            return
+        if self._state_now() != self._state:
+            raise RuntimeError(
+                f"{what}: the model has changed since forward(x, y): its layers, their options, or "
+                "where its parameters lie (another optimizer that trains them moves them); call "
+                "forward again"
+            )
 
     def compile(
         self,
@@ -277,17 +296,31 @@ class TrainingStep:
         return program.read_loss()
 
     def backward(self) -> None:
-        """Computes the gradients of the batch of the last `forward`, into ``parameter.grad``."""
+        """Computes the gradients of the batch of the last `forward`, into ``parameter.grad``.
+
+        Raises
+        ------
+        RuntimeError
+            Without a `forward` before it, or if the model has changed since.
+        """
         if self._phase != "forward":
             raise RuntimeError("backward() was called without a forward(x, y) before it")
+        self._require_same_model("backward()")
         self._lowered.program.backward()
         self._phase = "backward"
 
     def update(self) -> None:
-        """Changes the parameters by the gradients of the last `backward`."""
+        """Changes the parameters by the gradients of the last `backward`.
+
+        Raises
+        ------
+        RuntimeError
+            Without a `backward` before it, or if the model has changed since `forward`.
+        """
         self._require_optimizer()
         if self._phase != "backward":
             raise RuntimeError("update() was called without a backward() before it")
+        self._require_same_model("update()")
         if self._options_changed():
             self._send_options()
         self._lowered.program.update()

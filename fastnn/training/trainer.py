@@ -160,7 +160,7 @@ class Trainer:
         examples = len(flatten_structure(inputs)[0])
         if examples == 0:
             raise ValueError("X: got an empty data set, expected one example or more")
-        callbacks = list(callbacks)
+        callbacks = checked_callbacks(callbacks)
         self.history, self.stop, self.steps_done = History(), None, 0
         bar = Progress(examples, epochs, progress)
         best: tuple[float, dict[str, NDArray]] | None = None
@@ -330,10 +330,10 @@ class Trainer:
         """
         inputs, targets = convert(X, self.model.dtype), convert(y, None)
         with self.model.evaluating():
-            _, examples, loss_sum, correct, counted, finite = self.measuring.measure(
+            _, examples, loss_sum, correct, counted, _ = self.measuring.measure(
                 inputs, targets, whole("batch_size", batch_size, 1)
             )
-        row = {"loss": loss_sum / examples if finite else float("nan")}
+        row = {"loss": loss_sum / examples}
         if counted:
             row["accuracy"] = correct / counted
         return row
@@ -428,9 +428,9 @@ def convert(data: Any, dtype: np.dtype | None, copies: bool = True) -> Any:
     array = np.asarray(data)
     if not copies:
         return array
-    if dtype is None and array.dtype.kind in "iub":
+    if dtype is None and array.dtype.kind in "iub" and array.dtype != np.uint64:
         return np.ascontiguousarray(array, np.int64)
-    if array.dtype.kind in "biuf":
+    if array.dtype.kind in "biuf":  # uint64 as it is: the program sees what does not fit
         return np.ascontiguousarray(array, dtype or array.dtype)
     return array
 
@@ -447,6 +447,18 @@ def split(inputs: Any, targets: Any, validation_data: Any, share: float, rng: An
         inputs, targets, share, seed=int(rng.integers(2**31)), stratify=False
     )
     return X, y, (X_held, y_held)
+
+
+def checked_callbacks(callbacks: Any) -> list[Callback]:
+    """A list of callbacks; TypeError for anything else."""
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"callbacks: got one {type(callbacks).__name__}, expected a list of them")
+    callbacks = list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            name = getattr(callback, "__name__", type(callback).__name__)
+            raise TypeError(f"callbacks: got {name}, expected objects of a fastnn.Callback's class")
+    return callbacks
 
 
 def score_of(row: dict[str, float]) -> float:

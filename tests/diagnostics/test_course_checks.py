@@ -147,3 +147,34 @@ def test_long_advice_is_wrapped_when_it_is_printed():
     lines = str(check).splitlines()
     assert max(map(len, lines)) <= 96
     assert sum("expected" in line for line in lines) == 1 and lines[-1].strip() == "more"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_reports_of_data_beyond_all_bounds_are_drawn(bad, rng, tmp_path, recwarn):
+    pytest.importorskip("matplotlib")
+    X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+    X[3, 1] = bad
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    for check in (
+        diagnostics.learning_rate_range(model, LOSS, X, y),
+        diagnostics.activation_statistics(model, LOSS, X, y),
+        diagnostics.batchnorm_check(model, LOSS, X, y),
+        diagnostics.gradient_check(model, LOSS, X, y),
+    ):
+        check.plot()
+        str(check)
+    diagnostics.babysit(model, LOSS, X, y, optim.SGD(lr=0.1)).save(tmp_path / "report.html")
+    assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
+
+
+def test_lists_are_data(rng):
+    def linear():
+        return nn.Linear(4, 3)
+
+    X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+    for check in (
+        lambda X, y: diagnostics.preprocessing_check(X, held_out=X),
+        lambda X, y: diagnostics.overfit_check(seeded(linear), LOSS, X, y, steps=50),
+        lambda X, y: diagnostics.learning_rate_range(seeded(linear), LOSS, X, y),
+    ):
+        assert str(check(X.tolist(), y.tolist())) == str(check(X, y))

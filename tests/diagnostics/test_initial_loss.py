@@ -89,3 +89,11 @@ def test_importing_fastnn_imports_neither_scipy_nor_matplotlib():
         "fastnn.diagnostics.Check; print(light, not {'scipy', 'matplotlib'} & sys.modules.keys())"
     )
     assert run(code).stdout.split() == ["True", "True"]
+
+
+def test_targets_that_are_all_zero(rng):
+    X = rng.normal(size=(50, 20))
+    check = diagnostics.initial_loss_check(network(1, 1.0), nn.MSELoss(), X, np.zeros((50, 1)))
+    assert not check.passed
+    assert "the first loss is above chance" in check.advice
+    assert check.data["chance"] == 0

@@ -204,3 +204,32 @@ def test_callbacks_choose_their_steps():
     trainer = fastnn.Trainer(seeded(relu_network), LOSS, sgd())
     with pytest.raises(RuntimeError, match="no step has ended"):
         trainer.last_batch()
+
+
+class Functional(nn.Module):
+    """Shares a layer, and calls activations as functions: several of one name."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.shared, self.last = nn.Linear(64, 8), nn.Linear(8, 8), nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = nn.functional.relu(self.first(x))
+        for _ in range(2):
+            x = nn.functional.relu(x + nn.functional.tanh(self.shared(x)))
+        return self.last(x)
+
+
+@pytest.mark.parametrize("network", [Functional, lambda: nn.Linear(64, 10)])
+def test_layers_of_one_name_and_of_none(network, recwarn):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    monitor = diagnostics.Monitor(every=20)
+    fit(seeded(network), [monitor])
+    series = [*monitor.dead.values(), *monitor.saturated.values(), *monitor.updates.values()]
+    assert all(len(values) == len(monitor.steps) for values in series)
+    if network is Functional:
+        assert list(monitor.saturated) == ["shared", "shared (use 2)"]
+    for axis in monitor.plot()[1:3]:
+        assert axis.get_legend() is not None
+    plt.close("all")
+    assert not [w for w in recwarn if not issubclass(w.category, diagnostics.TrainingWarning)]

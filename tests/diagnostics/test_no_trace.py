@@ -63,3 +63,18 @@ def test_a_check_that_fails_puts_the_random_state_back():
     model = seeded(HEALTHY["relu"])
     with unchanged(model), pytest.raises(ValueError, match="label 50"):
         diagnostics.initial_loss_check(model, LOSS, X, np.full(len(X), 50))
+
+
+def test_a_generator_of_the_thread_goes_on_as_well():
+    """A trial of a search draws from its own, and its `build` may call a check."""
+    X, _, y, _ = digits()
+    drawn = []
+    for look in (False, True):
+        with fastnn.random.own_generator(3) as generator:
+            model = seeded(HEALTHY["batchnorm"])
+            before = generator.bit_generator.state
+            if look:
+                diagnostics.initial_loss_check(model, LOSS, X, y)
+            assert fastnn.random.generator() is not fastnn.random._Source.generator
+            drawn.append((before, fastnn.random.new_seed()))
+    assert drawn[0] == drawn[1]

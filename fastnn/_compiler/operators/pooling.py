@@ -45,7 +45,7 @@ def pool_call(kernel, data, windows, x, y, scalars=()):
         for table in (axis.tables() for axis in windows)
     ]
     rows, columns = windows
-    overlaps = any(axis.most_covers() > 1 for axis in windows)
+    overlaps = not all(axis.are_apart() for axis in windows)
     has_gaps = any(axis.least_covers() < 1 for axis in windows)
     sizes = [
         *(BATCH, x.columns, columns.kernel, int(overlaps), int(has_gaps)),

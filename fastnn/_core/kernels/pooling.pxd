@@ -46,7 +46,7 @@ cdef struct Pool:
     Py_ssize_t images
     Py_ssize_t channels
     Py_ssize_t taps_of_row     # the kernel's width
-    bint overlaps              # whether windows share pixels
+    bint overlaps              # whether windows share pixels, or lie one in the other
     bint has_gaps              # whether there are pixels in no window
     Axis rows
     Axis columns

@@ -30,6 +30,9 @@ def computes_on_arrays(*batched: str) -> Callable[[Callable], Callable]:
             inputs = [bound.arguments[name] for name in batched if name in bound.arguments]
             leaves = [leaf for item in inputs for leaf in as_list(item)]
             if any(isinstance(leaf, Value) for leaf in leaves):
+                for name in batched:
+                    if name != "inputs":  # of concatenate
+                        require_one(function.__name__, name, bound.arguments.get(name))
                 return function(*args, **options)
             return compute(function, bound.arguments, batched)
 
@@ -38,8 +41,20 @@ def computes_on_arrays(*batched: str) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def require_one(function: str, name: str, item: Any) -> None:
+    """TypeError for several traced values where a function takes one."""
+    if isinstance(item, (tuple, list, dict)):
+        raise TypeError(
+            f"{function}: got a {type(item).__name__} of {len(item)} traced values as {name}, "
+            "expected one: lists, tuples and dicts of arrays stand for several inputs of a network "
+            "(np.stack makes one array of a list of examples)"
+        )
+
+
 def as_list(item: Any) -> Sequence[Any]:
     """The operands of a function that takes one or several."""
+    if isinstance(item, dict):
+        return list(item.values())
     return item if isinstance(item, (tuple, list)) else [item]
 
 
