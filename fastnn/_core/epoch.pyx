@@ -20,7 +20,7 @@ from libc.string cimport memcpy
 from fastnn._core.augmentation cimport Augmentation
 from fastnn._core.clock cimport nanoseconds
 from fastnn._core.external cimport External
-from fastnn._core.program cimport Program
+from fastnn._core.program cimport Program, begin_updates, end_updates
 
 cnp.import_array()
 
@@ -52,10 +52,14 @@ def run_epoch(Program program, arrays, indices, Py_ssize_t batch_size, bint trai
     updated with it.
     """
     program.lock.acquire()
+    if train:
+        begin_updates()
     try:
         return run_batches(program, arrays, indices, batch_size, train, callback, snapshot,
                            augmentation)
     finally:
+        if train:
+            end_updates()
         program.lock.release()
 
 

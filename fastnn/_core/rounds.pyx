@@ -27,7 +27,7 @@ from fastnn._core.epoch cimport (
     forward_batch,
 )
 from fastnn._core.external cimport External
-from fastnn._core.program cimport Program
+from fastnn._core.program cimport Program, begin_updates, end_updates
 
 cnp.import_array()
 
@@ -158,9 +158,11 @@ def run_rounds(Feed training, Feed measuring, const int64_t[:, ::1] orders,
     training.program.lock.acquire()
     try:
         measuring.program.lock.acquire()
+        begin_updates()
         try:
             return rounds_of(training, measuring, orders, stretches, limit, attend)
         finally:
+            end_updates()
             measuring.program.lock.release()
     finally:
         training.program.lock.release()

@@ -13,7 +13,7 @@ import numpy as np
 from fastnn._compiler.graph import Value
 from fastnn._compiler.trace import flatten_structure
 from fastnn.nn.execution import ProgramCache
-from fastnn.nn.parameter import Parameter, as_dtype
+from fastnn.nn.parameter import Parameter, as_dtype, in_own_memory
 from fastnn.nn.version import StructureVersion
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Module:
         if values is None:
             del self._buffers[name]
             return None
-        self._buffers[name] = np.array(values, self._buffers[name].dtype, order="C")
+        self._buffers[name] = in_own_memory(values, self._buffers[name].dtype)
         return self._buffers[name]
 
     def register_buffer(self, name: str, values: NDArray) -> None:
@@ -126,7 +126,7 @@ class Module:
             Of the attribute.
         values : array_like
         """
-        self._buffers[name] = np.array(values, order="C")
+        self._buffers[name] = in_own_memory(values)
         StructureVersion.count += 1
         object.__setattr__(self, name, self._buffers[name])
 

@@ -13,7 +13,7 @@ from fastnn._core.program import note_value_change
 from fastnn.nn.version import LayoutVersion
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 # Every parameter starts on a cache line of the flat buffer; the gap is zero and stays zero.
 ALIGNMENT_ELEMENTS = 16
@@ -165,6 +165,14 @@ class Parameter:
 def own_memory(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
     """Zeros on a cache line, with slack to read beyond the end."""
     return aligned_zeros(math.prod(shape), dtype).reshape(shape)
+
+
+def in_own_memory(values: ArrayLike, dtype: DTypeLike | None = None) -> NDArray:
+    """A copy on cache lines of its own, where a training can write beside another."""
+    array = np.asarray(values, dtype)
+    copy = own_memory(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 class ParameterBuffer:
