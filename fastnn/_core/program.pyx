@@ -21,6 +21,7 @@ from libc.string cimport memcmp, memcpy
 from fastnn._core.clock cimport nanoseconds
 from fastnn._core.external cimport External
 from fastnn._core.program_lock cimport ProgramLock
+from fastnn._core.splitmix cimport random_bits
 from fastnn._core.step cimport MAX_DATA, MAX_SCALARS, MAX_SIZES, Kernel, Step
 from fastnn._core.threads cimport team_size
 
@@ -239,13 +240,9 @@ cdef class Program:
         return 0
 
     cdef void advance_random_key(self) noexcept nogil:
-        """A fresh key for dropout: SplitMix64 (Steele et al. 2014) of the seed and the run."""
-        cdef uint64_t z
+        """A fresh key for dropout, of the seed and the run."""
         self.random.runs += 1
-        z = self.random.seed + self.random.runs * <uint64_t>0x9E3779B97F4A7C15
-        z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
-        z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
-        self.random.key = z ^ (z >> 31)
+        self.random.key = random_bits(self.random.seed, self.random.runs)
 
     def seed(self, uint64_t seed, uint64_t runs=0):
         """Sets where the stream of random keys starts."""
