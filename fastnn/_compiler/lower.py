@@ -11,7 +11,7 @@ import numpy as np
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
 from fastnn._compiler.memory import MemoryPlan, plan_memory
 from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
-from fastnn._core.aligned import aligned_empty, aligned_zeros
+from fastnn._core.aligned import address_of, aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
 from fastnn._core.external import External
 from fastnn._core.program import ABSENT, ADDRESS, ARENA, EXTERNAL, Program
@@ -95,7 +95,7 @@ def lower(
         if holder in externals:
             return EXTERNAL, externals[holder]
         if holder in given:
-            return ADDRESS, given[holder].ctypes.data
+            return ADDRESS, address_of(given[holder])
         if value in plan.offsets:
             return ARENA, plan.offsets[value]
         return ADDRESS, source_address(holder, keep_alive)
@@ -180,7 +180,7 @@ def source_address(value: Value, keep_alive: list[Any]) -> int:
     source = value.source
     array = source.array if isinstance(source, Buffer) else source.storage
     keep_alive.append(array)
-    return array.ctypes.data
+    return address_of(array)
 
 
 def external(graph: Graph, value: Value) -> External:

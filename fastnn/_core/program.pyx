@@ -10,7 +10,7 @@ itself allocates nothing.
 
 import numpy as np
 
-from fastnn._core.aligned import aligned_zeros
+from fastnn._core.aligned import address_of, aligned_zeros
 
 cimport numpy as cnp
 from cpython.object cimport PyObject
@@ -113,7 +113,7 @@ cdef class Program:
         cdef Step* step = &self.steps[index]
         cdef StepPlan* plan = &self.plans[index]
         cdef Py_ssize_t i
-        cdef size_t arena = self.arena.ctypes.data
+        cdef size_t arena = address_of(self.arena)
         if (len(lowered.data) > MAX_DATA or len(lowered.sizes) > MAX_SIZES
                 or len(lowered.scalars) > MAX_SCALARS):
             raise ValueError(f"{lowered.name}: more operands than a step holds")
@@ -132,7 +132,7 @@ cdef class Program:
             step.scalar[i] = scalar
         plan.nanoseconds_per_example = lowered.nanoseconds.per_example
         plan.nanoseconds = lowered.nanoseconds.constant
-        step.workspace = <char*><size_t>self.workspace.ctypes.data
+        step.workspace = <char*><size_t>address_of(self.workspace)
         step.workspace_per_thread = lowered.workspace_per_thread
         step.shared_workspace = step.workspace + self.max_threads * step.workspace_per_thread
         step.random_key = &self.random.key

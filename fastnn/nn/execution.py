@@ -10,6 +10,7 @@ import numpy as np
 from fastnn._compiler import CompiledFunction, compile_function
 from fastnn._compiler.graph import Spec
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn._core.aligned import address_of
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.version import LayoutVersion, StructureVersion
 from fastnn.random import new_seed
@@ -87,11 +88,11 @@ def state_of(module: Module) -> Hashable:
             elif isinstance(value, tuple):
                 state.append((key, repr(value)))
             elif isinstance(value, Parameter):
-                gradient = 0 if value.gradient is None else value.gradient.ctypes.data
-                address = value.storage.ctypes.data
+                gradient = 0 if value.gradient is None else address_of(value.gradient)
+                address = address_of(value.storage)
                 state.append((key, address, gradient, value.requires_grad, value.dtype.char))
             elif isinstance(value, np.ndarray):
-                state.append((key, value.ctypes.data))
+                state.append((key, address_of(value)))
     return tuple(state)
 
 

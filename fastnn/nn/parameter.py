@@ -67,6 +67,7 @@ class Parameter:
         dtype = array.dtype if array.dtype in DTYPES else np.dtype(np.float32)
         self.shape: tuple[int, ...] = array.shape
         self.storage_axes = tuple(storage_axes or range(array.ndim))
+        self.seen_axes = tuple(map(self.storage_axes.index, range(array.ndim)))
         self._requires_grad = bool(requires_grad)
         self.buffer: ParameterBuffer | None = None
         self.storage: NDArray = own_memory(self.storage_shape, dtype)
@@ -100,7 +101,7 @@ class Parameter:
 
     def seen(self, storage: NDArray) -> NDArray:
         """Memory laid out as the storage, in PyTorch's shape."""
-        return storage.transpose(np.argsort(self.storage_axes)) if storage.ndim > 1 else storage
+        return storage.transpose(self.seen_axes)
 
     @property
     def data(self) -> NDArray:
