@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ RANDOM = ("dropout", "dropout_channels")
 LABEL_OPERATORS = ("cross_entropy", "multi_margin")
 
 
-@dataclass(frozen=True)
-class LoweredStep:
+class LoweredStep(NamedTuple):
     """A kernel with operands that have addresses: (kind, value), see fastnn._core.program."""
 
     name: str

@@ -1,8 +1,14 @@
-"""Counters by which compiled programs know at once that nothing has changed."""
+"""Counters by which compiled programs, and lists of what is inside, know that nothing has changed."""
 
 
 class StructureVersion:
     """Counts attribute changes of any module."""
+
+    count = 0
+
+
+class MembershipVersion:
+    """Counts the changes of attributes that are modules or parameters."""
 
     count = 0
 
