@@ -43,7 +43,9 @@ def test_each_epoch_has_an_order_of_its_own_in_which_each_place_is_as_likely():
     orders = np.array([shuffled(10, 7, epoch) for epoch in range(20_000)])
     assert (np.sort(orders) == np.arange(10)).all()
     assert (shuffled(10, 7, 0) == orders[0]).all() and len(shuffled(1, 7, 0)) == 1
-    assert (np.array([shuffled(10, 8, epoch) for epoch in range(9)]) != orders[:9]).any(axis=1).all()
+    assert (
+        (np.array([shuffled(10, 8, epoch) for epoch in range(9)]) != orders[:9]).any(axis=1).all()
+    )
     # Pairs of (place, number), and of neighbours, are binomial: 5 standard deviations.
     seen = np.array([np.bincount(column, minlength=10) for column in orders.T])
     assert np.abs(seen - 2000).max() < 5 * np.sqrt(20_000 * 0.1 * 0.9)
@@ -59,9 +61,7 @@ def test_rounds_are_epochs_and_measurements():
     one, other = trainer(), trainer()
     training, measuring = feeds(one, X, y, held)
     stretches = stretch(32, 4)
-    results, bad_row, exploded = run_rounds(
-        training, measuring, 5, 2, 69, stretches, 1e9, nothing
-    )
+    results, bad_row, exploded = run_rounds(training, measuring, 5, 2, 69, stretches, 1e9, nothing)
     assert bad_row is None and exploded is None and len(results) == 4
     for epoch, row in enumerate(results, 2):
         other.model.train()

@@ -55,6 +55,17 @@ class LoweredGraph:
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         return self.arena[start : start + size].view(dtype).reshape(shape)
 
+    def taps(self, values: Sequence[Value], examples: int) -> list[tuple[int, int, np.ndarray]]:
+        """What `Program.tap` takes, to copy the first examples of forward values to new arrays.
+
+        The values are batched, and computed.
+        """
+        last_step = {v: i for i, node in enumerate(self.step_nodes) for v in node.outputs}
+        return [
+            (last_step[v], self.plan.offsets[v], np.zeros((examples, *v.shape), v.dtype))
+            for v in values
+        ]
+
     def memory_bytes(self) -> int:
         """What the program takes besides parameters, gradients and the caller's arrays."""
         return self.plan.arena_bytes + self.workspace_bytes

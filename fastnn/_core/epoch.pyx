@@ -157,7 +157,7 @@ cdef double forward_batch(Program program, const RowsOfInput* rows, Py_ssize_t i
         else:
             point_to_rows(program, &rows[i], i, order, first, count)
     program.advance_random_key()
-    program.run(0, program.backward_start)
+    program.run_forward()
     return program.read(program.loss, 0)
 
 

@@ -8,6 +8,9 @@ batch (sizes, whether a step is worth a team of threads) is set when the batch c
 itself allocates nothing.
 """
 
+import itertools
+from operator import itemgetter
+
 import numpy as np
 
 from fastnn._core.aligned import address_of, aligned_zeros
@@ -94,7 +97,7 @@ cdef class Program:
             bindings += sum(kind == EXTERNAL for kind, _ in step.data)
         self.binding_count = 0
         self.lock = ProgramLock()
-        self.tables = []
+        self.tables, self.tapped = [], []
         self.random = <RandomStream*>self.new_table(sizeof(RandomStream))
         self.steps = <Step*>self.new_table(self.step_count * sizeof(Step))
         self.plans = <StepPlan*>self.new_table(self.step_count * sizeof(StepPlan))
@@ -200,6 +203,48 @@ cdef class Program:
         cdef Py_ssize_t i
         for i in range(begin, end):
             self.steps[i].run(&self.steps[i])
+
+    cdef void run_forward(self) noexcept nogil:
+        """The forward steps, with a stop at each tap."""
+        cdef Py_ssize_t i, first = 0
+        cdef Tap* tap
+        for i in range(self.tap_count):
+            tap = &self.taps[i]
+            self.run(first, tap.step + 1)
+            memcpy(tap.copy, tap.value, min(self.batch, tap.examples) * tap.bytes_per_example)
+            first = tap.step + 1
+        self.run(first, self.backward_start)
+
+    def tap(self, taps):
+        """Makes epochs copy values as soon as they are computed, until `untap` with the same list.
+
+        Parameters
+        ----------
+        taps : list of (forward step, offset of a batched value in the arena, array)
+            The array has room for some examples; those behind stay uncopied.
+        """
+        if not all(0 <= step < self.backward_start for step, _, _ in taps):
+            raise ValueError(f"taps: expected steps from 0 to {self.backward_start - 1}")
+        self.set_taps([*self.tapped, taps])
+
+    def untap(self, taps):
+        """Ends what `tap` began; nothing happens if it has not."""
+        self.set_taps([others for others in self.tapped if others is not taps])
+
+    cdef int set_taps(self, list tapped) except -1:
+        cdef Py_ssize_t i
+        cdef list taps = sorted(itertools.chain(*tapped), key=itemgetter(0))
+        cdef cnp.ndarray table = aligned_zeros(len(taps) * sizeof(Tap), np.uint8)
+        cdef Tap* tap = <Tap*>cnp.PyArray_DATA(table)
+        cdef size_t arena = address_of(self.arena)
+        for i, (step, offset, copy) in enumerate(taps):
+            tap[i] = Tap(step, <const char*>(arena + <size_t>offset), <char*><size_t>address_of(copy),
+                         copy.nbytes // len(copy), len(copy))
+        self.lock.acquire()
+        self.taps, self.tap_count = tap, len(taps)
+        self.tapped, self.tap_table = tapped, table
+        self.lock.release()
+        return 0
 
     def keep_constants(self, Py_ssize_t count, owners, buffers):
         """Makes the first `count` steps run once, until something changes that they read.

@@ -1,4 +1,4 @@
-"""Counters by which compiled programs, and lists of what is inside, know that nothing has changed."""
+"""Counters by which what was worked out about modules (programs, lists) is known to hold still."""
 
 
 class StructureVersion:

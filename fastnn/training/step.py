@@ -443,6 +443,5 @@ def check_one_dtype(parameters: Sequence[Parameter]) -> None:
     """TypeError if a model mixes precisions."""
     dtypes = {parameter.dtype for parameter in parameters}
     if len(dtypes) > 1:
-        raise TypeError(
-            f"the model's parameters are of {sorted(map(str, dtypes))}, expected one dtype: use astype"
-        )
+        names = sorted(map(str, dtypes))
+        raise TypeError(f"the model's parameters are of {names}, expected one dtype: use astype")
