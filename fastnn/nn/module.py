@@ -169,15 +169,17 @@ class Module:
         modules: list[tuple[str, Module]] = []
         parameters: list[tuple[str, Parameter]] = []
         seen: set[int] = set()
-
-        def walk(module: Module, name: str) -> None:
-            seen.add(id(module))
-            modules.append((name, module))
-            for key, value in vars(module).items():
-                if isinstance(value, Module) and id(value) not in seen:
-                    walk(value, f"{name}.{key}" if name else key)
-
-        walk(self, "")
+        ahead: list[tuple[str, Module]] = [("", self)]
+        while ahead:
+            name, module = ahead.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                modules.append((name, module))
+                children = [
+                    (f"{name}.{key}" if name else key, child)
+                    for key, child in module.named_children()
+                ]
+                ahead += reversed(children)
         for name, module in modules:
             for key, value in vars(module).items():
                 if isinstance(value, Parameter) and id(value) not in seen:
