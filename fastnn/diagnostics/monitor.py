@@ -58,8 +58,7 @@ class Monitor(Callback):
     ----------
     every : int, default=50
         Steps between two looks. A look takes about 0.1 ms and the return to Python as much: at 50
-        less than 3 % of a training whose steps take 0.15 ms or longer. Look less often at smaller
-        ones.
+        2 to 3 % of a training whose steps take 0.2 ms. Look less often at smaller ones.
     warn : bool, default=True
         Whether to issue a `TrainingWarning` when something goes wrong; `warnings` has them anyway.
 
