@@ -24,8 +24,8 @@ from setuptools.command.build_ext import build_ext
 DEBUG = os.environ.get("FASTNN_DEBUG") == "1"
 CORE = Path("fastnn/_core")
 CORE_MODULES = [
-    *("cpu", "threads", "augmentation", "external"),
-    *("program_lock", "program", "epoch", "rounds"),
+    *("cpu", "threads", "aligned", "augmentation", "external"),
+    *("program_lock", "program", "epoch", "shuffle", "rounds"),
 ]
 FAMILIES = sorted(path.stem for path in (CORE / "kernels").glob("*.pyx"))
 

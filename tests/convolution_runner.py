@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from fastnn._core.aligned import aligned_empty
 from kernel_runner import aligned, kernel_program
 
 from fastnn._compiler.activations import KINDS
@@ -11,7 +12,6 @@ from fastnn._compiler.convolution.col2im import Col2im
 from fastnn._compiler.convolution.direct import Direct
 from fastnn._compiler.convolution.im2col import Im2col
 from fastnn._compiler.operators.base import Size
-from fastnn._core.aligned import aligned_empty
 
 # Col2im computes the input's gradient only, and of one group.
 ALGORITHMS = {algorithm.name: algorithm for algorithm in (Im2col(), Direct(), Col2im())}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from fastnn._core.aligned import aligned_empty, aligned_zeros
 from fastnn._core.external import External
 from fastnn._core.program import ABSENT, ADDRESS, Program
 
 from fastnn._compiler.lower import LoweredStep
 from fastnn._compiler.operators.base import Size
-from fastnn._core.aligned import aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
 
 

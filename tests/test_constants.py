@@ -164,3 +164,27 @@ def test_training_in_a_callback_is_seen():
     for found, expected in outputs:
         np.testing.assert_allclose(found, expected, atol=1e-12)
     assert not np.allclose(outputs[0][0], outputs[-1][0])
+
+
+def test_inference_between_the_batches_of_an_epoch_sees_their_updates():
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    model[1].eval()  # fixed statistics, which inference folds into the weights
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(64, 4)).astype(np.float32), rng.integers(0, 3, 64)
+    seen = [model(X)]
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.5))
+    for _ in range(3):
+        step.epoch(X, y, callback=lambda *_: seen.append(model(X)))
+        seen.append(model(X))
+        assert np.array_equal(seen[-1], seen[-2]) and not np.array_equal(seen[-1], seen[-3])
+        copy = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
+        copy.load_state_dict(model.state_dict())
+        assert np.array_equal(seen[-1], copy(X))
+
+
+def test_a_view_of_a_bias_that_somebody_holds_is_seen():
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
+    bias, X = model[0].bias.data, np.ones((2, 4), np.float32)
+    first = model(X)
+    bias += 1
+    assert np.allclose(model(X), first + 1, atol=1e-4)

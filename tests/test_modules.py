@@ -1,5 +1,8 @@
 """Modules: what is inside, state, initial values, summary, looks."""
 
+import copy
+import weakref
+
 import numpy as np
 import pytest
 
@@ -365,3 +368,39 @@ def test_a_replaced_layer_is_trained(rng):
 def test_names_that_no_module_can_have(name):
     with pytest.raises((TypeError, ValueError), match="as the name of a module, expected"):
         nn.Sequential({name: nn.ReLU()})
+
+
+def test_what_is_inside_is_listed_anew_when_it_changes():
+    """After it was listed once, which is remembered."""
+
+    def names(module):
+        return [name for name, _ in module.named_parameters()], [
+            name for name, _ in module.named_modules("net")
+        ]
+
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    assert names(model) == (["0.weight", "0.bias"], ["net", "net.0", "net.1"])
+    model[0].bias = None
+    assert names(model)[0] == ["0.weight"]
+    model.append(nn.Sequential(nn.Linear(3, 3)))
+    assert names(model) == (
+        ["0.weight", "2.0.weight", "2.0.bias"],
+        ["net", "net.0", "net.1", "net.2", "net.2.0"],
+    )
+    model[2].add_module("0", model[0])  # shared: listed once
+    assert names(model) == (["0.weight"], ["net", "net.0", "net.1", "net.2"])
+    weight = nn.Parameter(np.ones((3, 2)))
+    model[0].weight = weight
+    assert next(model.parameters()) is weight
+    twin = copy.deepcopy(model)
+    assert next(twin.parameters()) is twin[0].weight is not weight
+    del model[0].weight
+    assert names(model)[0] == []
+
+
+def test_a_listed_network_is_freed_at_once():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    assert len(list(model.modules())) == 3 and len(list(model[0].parameters())) == 2
+    gone = weakref.ref(model)
+    del model
+    assert gone() is None

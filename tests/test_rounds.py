@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pytest
 from fastnn._core.rounds import run_rounds
+from fastnn._core.shuffle import shuffled
 
 import fastnn
 from fastnn import nn, optim
@@ -30,11 +31,6 @@ def feeds(made, X, y, held, batch_size=16):
         return training, made.measuring.feed(*held, 32)
 
 
-def orders(rounds, examples):
-    rng = np.random.default_rng(5)
-    return np.array([rng.permutation(examples) for _ in range(rounds)])
-
-
 def stretch(examples, rounds):
     return np.full(rounds, examples)
 
@@ -43,16 +39,33 @@ def nothing():
     pass
 
 
+def test_each_epoch_has_an_order_of_its_own_in_which_each_place_is_as_likely():
+    orders = np.array([shuffled(10, 7, epoch) for epoch in range(20_000)])
+    assert (np.sort(orders) == np.arange(10)).all()
+    assert (shuffled(10, 7, 0) == orders[0]).all() and len(shuffled(1, 7, 0)) == 1
+    assert (
+        (np.array([shuffled(10, 8, epoch) for epoch in range(9)]) != orders[:9]).any(axis=1).all()
+    )
+    # Pairs of (place, number), and of neighbours, are binomial: 5 standard deviations.
+    seen = np.array([np.bincount(column, minlength=10) for column in orders.T])
+    assert np.abs(seen - 2000).max() < 5 * np.sqrt(20_000 * 0.1 * 0.9)
+    pairs = np.bincount(orders[:, 0] * 10 + orders[:, 1], minlength=100).reshape(10, 10)
+    off = ~np.eye(10, dtype=bool)
+    assert np.abs(pairs[off] - 20_000 / 90).max() < 5 * np.sqrt(20_000 / 90)
+    later = np.bincount(orders[:-1, 0] * 10 + orders[1:, 0], minlength=100)
+    assert np.abs(later - 200).max() < 5 * np.sqrt(200)
+
+
 def test_rounds_are_epochs_and_measurements():
-    (X, y), held, order = data(0), data(1, 41), orders(4, 70)
+    (X, y), held = data(0), data(1, 41)
     one, other = trainer(), trainer()
     training, measuring = feeds(one, X, y, held)
     stretches = stretch(32, 4)
-    results, bad_row, exploded = run_rounds(training, measuring, order, stretches, 1e9, nothing)
+    results, bad_row, exploded = run_rounds(training, measuring, 5, 2, 69, stretches, 1e9, nothing)
     assert bad_row is None and exploded is None and len(results) == 4
-    for row, indices in zip(results, order, strict=True):
+    for epoch, row in enumerate(results, 2):
         other.model.train()
-        loss = other.step.epoch(X, y, indices, 16)
+        loss = other.step.epoch(X, y, shuffled(70, 5, epoch)[:69], 16)
         other.model.eval()
         _, *measured = other.measuring.measure(*held, 32)
         assert row[0] == pytest.approx(loss, rel=1e-12)  # sums of stretches: another order
@@ -62,16 +75,18 @@ def test_rounds_are_epochs_and_measurements():
 
 
 def test_a_loss_that_is_not_finite_ends_a_training_at_its_batch():
-    (X, y), held, order = data(0), data(1), orders(3, 70)
-    X[order[1, 40]] = np.inf
-    X[order[1, 41]] = np.inf
-    order[0] = np.delete(np.arange(70), order[1, 40:42]).repeat(2)[:70]
+    (X, y), held = data(0), data(1)
+    # The row that the first epoch leaves out and the second one meets.
+    row = shuffled(70, 5, 0)[-1]
+    (place,) = np.flatnonzero(shuffled(70, 5, 1) == row)
+    assert 16 <= place < 64
+    X[row] = np.inf
     made = trainer()
     training, measuring = feeds(made, X, y, held)
     results, bad_row, exploded = run_rounds(
-        training, measuring, order, stretch(16, 3), 1e9, nothing
+        training, measuring, 5, 0, 69, stretch(16, 3), 1e9, nothing
     )
-    assert len(results) == 1 and bad_row == 32 and exploded is None
+    assert len(results) == 1 and bad_row == place // 16 * 16 and exploded is None
     assert np.isfinite(made.model[0].weight.data).all()
 
 
@@ -80,7 +95,7 @@ def test_a_stretch_beyond_the_limit_ends_a_training():
     made = trainer(lr=1000.0)
     training, measuring = feeds(made, X, y, held)
     results, bad_row, exploded = run_rounds(
-        training, measuring, orders(9, 70), stretch(32, 9), 3.0, nothing
+        training, measuring, 5, 0, 70, stretch(32, 9), 3.0, nothing
     )
     assert bad_row is None and exploded > 3 and len(results) < 9
 
@@ -89,7 +104,7 @@ def test_a_measurement_that_is_not_finite_is_the_last():
     (X, y), (X_held, y_held) = data(0), data(1)
     X_held[3] = np.nan
     training, measuring = feeds(trainer(), X, y, (X_held, y_held))
-    results, *_ = run_rounds(training, measuring, orders(3, 70), stretch(70, 3), 1e9, nothing)
+    results, *_ = run_rounds(training, measuring, 5, 0, 70, stretch(70, 3), 1e9, nothing)
     assert results.shape == (1, 6) and results[0, 5] == 0
 
 
@@ -104,23 +119,23 @@ def test_an_error_of_whoever_looks_in_ends_a_training_and_leaves_the_programs_us
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        run_rounds(training, measuring, orders(20_000, 70), stretch(70, 20_000), 1e9, give_up)
+        run_rounds(training, measuring, 5, 0, 70, stretch(70, 20_000), 1e9, give_up)
     assert len(looks) == 1
-    results, *_ = run_rounds(training, measuring, orders(1, 70), stretch(70, 1), 1e9, nothing)
+    results, *_ = run_rounds(training, measuring, 5, 0, 70, stretch(70, 1), 1e9, nothing)
     assert len(results) == 1
 
 
 def test_what_does_not_fit_is_refused():
     (X, y), held = data(0), data(1)
     training, measuring = feeds(trainer(), X, y, held)
-    with pytest.raises(ValueError, match="rows from 0 to 69"):
-        run_rounds(training, measuring, orders(1, 71), stretch(70, 1), 1e9, nothing)
-    with pytest.raises(ValueError, match="stretch"):
-        run_rounds(training, measuring, orders(2, 70), stretch(70, 1), 1e9, nothing)
-    with pytest.raises(ValueError, match="stretch"):
-        run_rounds(training, measuring, orders(1, 70), stretch(0, 1), 1e9, nothing)
+    for examples in (0, 71):
+        with pytest.raises(ValueError, match="expected 1 to 70"):
+            run_rounds(training, measuring, 5, 0, examples, stretch(70, 1), 1e9, nothing)
+    for stretches in (stretch(70, 0), stretch(0, 1)):
+        with pytest.raises(ValueError, match="stretch"):
+            run_rounds(training, measuring, 5, 0, 70, stretches, 1e9, nothing)
     with pytest.raises(ValueError, match="last batch would have 1"):
-        run_rounds(training, measuring, orders(1, 70)[:, :65].copy(), stretch(70, 1), 1e9, nothing)
+        run_rounds(training, measuring, 5, 0, 65, stretch(70, 1), 1e9, nothing)
 
 
 def test_what_only_measures_has_no_backward_pass():

@@ -353,7 +353,7 @@ def test_transformers_of_scikit_learn(digits):
             build_small,
             {},
             *digits,
-            epochs=5,
+            epochs=10,
             preprocessing=[StandardScaler, feature_selection.SelectKBest(k=20)],
         )
     assert result.mean > 0.8

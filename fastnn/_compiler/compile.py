@@ -43,18 +43,13 @@ def compile_function(
     dtype: str,
     capacity: int,
     layer_names: dict[int, str],
-    keep_all: bool = False,
 ) -> CompiledFunction:
     """The function alone; results are written to new arrays at each run."""
     graph, structure = trace(function, specs, names, dtype, layer_names)
-    if keep_all:
-        optimize(graph)
-    else:
-        graph.largest_batch = capacity
-        optimize_inference(graph)
+    graph.largest_batch = capacity
+    optimize_inference(graph)
     threads = get_threads()
-    results = [] if keep_all else graph.outputs
-    lowered = lower(graph, capacity, threads, {}, results, keep_all)
+    lowered = lower(graph, capacity, threads, {}, graph.outputs)
     return CompiledFunction(lowered, structure, isinstance(structure, Value), capacity, threads)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
 from fastnn._compiler.memory import MemoryPlan, plan_memory
 from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
-from fastnn._core.aligned import aligned_empty, aligned_zeros
+from fastnn._core.aligned import address_of, aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
 from fastnn._core.external import External
 from fastnn._core.program import ABSENT, ADDRESS, ARENA, EXTERNAL, Program
@@ -21,8 +21,7 @@ RANDOM = ("dropout", "dropout_channels")
 LABEL_OPERATORS = ("cross_entropy", "multi_margin")
 
 
-@dataclass(frozen=True)
-class LoweredStep:
+class LoweredStep(NamedTuple):
     """A kernel with operands that have addresses: (kind, value), see fastnn._core.program."""
 
     name: str
@@ -55,6 +54,17 @@ class LoweredGraph:
         start = self.plan.offsets[value]
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         return self.arena[start : start + size].view(dtype).reshape(shape)
+
+    def taps(self, values: Sequence[Value], examples: int) -> list[tuple[int, int, np.ndarray]]:
+        """What `Program.tap` takes, to copy the first examples of forward values to new arrays.
+
+        The values are batched, and computed.
+        """
+        last_step = {v: i for i, node in enumerate(self.step_nodes) for v in node.outputs}
+        return [
+            (last_step[v], self.plan.offsets[v], np.zeros((examples, *v.shape), v.dtype))
+            for v in values
+        ]
 
     def memory_bytes(self) -> int:
         """What the program takes besides parameters, gradients and the caller's arrays."""
@@ -95,7 +105,7 @@ def lower(
         if holder in externals:
             return EXTERNAL, externals[holder]
         if holder in given:
-            return ADDRESS, given[holder].ctypes.data
+            return ADDRESS, address_of(given[holder])
         if value in plan.offsets:
             return ARENA, plan.offsets[value]
         return ADDRESS, source_address(holder, keep_alive)
@@ -180,7 +190,7 @@ def source_address(value: Value, keep_alive: list[Any]) -> int:
     source = value.source
     array = source.array if isinstance(source, Buffer) else source.storage
     keep_alive.append(array)
-    return array.ctypes.data
+    return address_of(array)
 
 
 def external(graph: Graph, value: Value) -> External:

@@ -20,7 +20,7 @@ from libc.string cimport memcpy
 from fastnn._core.augmentation cimport Augmentation
 from fastnn._core.clock cimport nanoseconds
 from fastnn._core.external cimport External
-from fastnn._core.program cimport Program
+from fastnn._core.program cimport Program, begin_updates, end_updates
 
 cnp.import_array()
 
@@ -52,10 +52,14 @@ def run_epoch(Program program, arrays, indices, Py_ssize_t batch_size, bint trai
     after those, and nothing was updated with it.
     """
     program.lock.acquire()
+    if train:
+        begin_updates()
     try:
         return run_batches(program, arrays, indices, batch_size, train, callback, snapshot,
                            augmentation)
     finally:
+        if train:
+            end_updates()
         program.lock.release()
 
 
@@ -153,7 +157,7 @@ cdef double forward_batch(Program program, const RowsOfInput* rows, Py_ssize_t i
         else:
             point_to_rows(program, &rows[i], i, order, first, count)
     program.advance_random_key()
-    program.run(0, program.backward_start)
+    program.run_forward()
     return program.read(program.loss, 0)
 
 

@@ -1,5 +1,7 @@
 """Arrays of the caller's as a Program meets them: checked once, then read or written in place."""
 
+import math
+
 import numpy as np
 
 from fastnn._core.aligned import aligned_empty
@@ -31,7 +33,7 @@ cdef class External:
         self.classes = classes
         self.ignore_index = ignore_index
         self.type_number = self.dtype.num
-        self.row_bytes = self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        self.row_bytes = self.dtype.itemsize * math.prod(self.shape)
 
     cdef char* staged(self, Py_ssize_t capacity) except NULL:
         """Memory for a batch, made once."""

@@ -21,18 +21,36 @@ cdef struct Binding:
     Py_ssize_t operand
     Py_ssize_t external
 
+cdef struct Tap:
+    # After step `step` the first bytes of `value` are copied: a part for each example of the batch, at
+    # the most `examples`.
+    Py_ssize_t step
+    const char* value
+    char* copy
+    Py_ssize_t bytes_per_example
+    Py_ssize_t examples
+
+cdef struct RandomStream:
+    # The key of a run is made of the seed and the number of the run.
+    uint64_t seed
+    uint64_t runs
+    uint64_t key
+
 
 cdef class Program:
     cdef Step* steps
     cdef StepPlan* plans
     cdef Binding* bindings
+    cdef RandomStream* random
+    cdef list tables              # own the memory of these
+    cdef Tap* taps
+    cdef readonly Py_ssize_t tap_count
+    cdef list tapped              # own the memory that taps copy to, and theirs
+    cdef object tap_table
     cdef Py_ssize_t step_count, binding_count
     cdef Py_ssize_t backward_start, update_start
     cdef readonly Py_ssize_t batch, capacity
     cdef int threads, max_threads
-    cdef uint64_t random_key
-    cdef uint64_t random_seed
-    cdef uint64_t runs
     cdef readonly list externals
     cdef readonly list kernel_names
     cdef object arena, workspace, keep_alive
@@ -51,14 +69,21 @@ cdef class Program:
     # A program works in one arena, so that threads take turns.
     cdef ProgramLock lock
 
+    cdef void* new_table(self, Py_ssize_t size) except NULL
     cdef int set_step(self, Py_ssize_t index, object lowered) except -1
     cdef int configure(self, Py_ssize_t batch) except -1
     cdef void set_sizes(self, Py_ssize_t batch, int threads) noexcept nogil
     cdef void point(self, Py_ssize_t external, void* data) noexcept nogil
     cdef int bind(self, Py_ssize_t index, object value, bint first) except -1
+    cdef int set_taps(self, list tapped) except -1
+    cdef void run_forward(self) noexcept nogil
     cdef void run(self, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
     cdef bint constants_are_stale(self) except -1
     cdef int refresh_constants(self) except -1
     cdef void advance_random_key(self) noexcept nogil
     cdef int run_locked(self, Py_ssize_t begin, Py_ssize_t end) except -1
     cdef double read(self, void* array, Py_ssize_t index) noexcept nogil
+
+
+cdef void begin_updates() noexcept
+cdef void end_updates() noexcept

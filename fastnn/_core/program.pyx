@@ -8,18 +8,23 @@ batch (sizes, whether a step is worth a team of threads) is set when the batch c
 itself allocates nothing.
 """
 
+import itertools
+from operator import itemgetter
+
 import numpy as np
+
+from fastnn._core.aligned import address_of, aligned_zeros
 
 cimport numpy as cnp
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 from fastnn._core.clock cimport nanoseconds
 from fastnn._core.external cimport External
 from fastnn._core.program_lock cimport ProgramLock
+from fastnn._core.splitmix cimport random_bits
 from fastnn._core.step cimport MAX_DATA, MAX_SCALARS, MAX_SIZES, Kernel, Step
 from fastnn._core.threads cimport team_size
 
@@ -37,14 +42,30 @@ cdef enum:
 ABSENT, ARENA, ADDRESS, EXTERNAL = range(4)
 
 
-# Counts what may have changed parameters: updates, and views of them that were handed out.
+# Counts what may have changed parameters: runs with updates, and views of them that were handed out.
 cdef uint64_t value_changes = 0
+# Runs with updates that have not ended. They are counted, by whoever has the interpreter, as a whole:
+# trainings side by side that all wrote to one place at each step would wait for it to come over from
+# the other's core.
+cdef Py_ssize_t updates_under_way = 0
 
 
 def note_value_change():
     """Tells programs that a parameter's values may change: what they keep of it is stale."""
     global value_changes
     value_changes += 1
+
+
+cdef void begin_updates() noexcept:
+    """Until `end_updates`, whatever a program keeps of parameters is stale."""
+    global updates_under_way
+    updates_under_way += 1
+
+
+cdef void end_updates() noexcept:
+    global updates_under_way
+    updates_under_way -= 1
+    note_value_change()
 
 
 cdef class Program:
@@ -76,24 +97,26 @@ cdef class Program:
             bindings += sum(kind == EXTERNAL for kind, _ in step.data)
         self.binding_count = 0
         self.lock = ProgramLock()
-        self.steps = <Step*>calloc(self.step_count + 1, sizeof(Step))
-        self.plans = <StepPlan*>calloc(self.step_count + 1, sizeof(StepPlan))
-        self.bindings = <Binding*>calloc(bindings + 1, sizeof(Binding))
-        if self.steps == NULL or self.plans == NULL or self.bindings == NULL:
-            raise MemoryError("no memory for the steps of a program")
+        self.tables, self.tapped = [], []
+        self.random = <RandomStream*>self.new_table(sizeof(RandomStream))
+        self.steps = <Step*>self.new_table(self.step_count * sizeof(Step))
+        self.plans = <StepPlan*>self.new_table(self.step_count * sizeof(StepPlan))
+        self.bindings = <Binding*>self.new_table(bindings * sizeof(Binding))
         for i, step in enumerate(steps):
             self.set_step(i, step)
 
-    def __dealloc__(self):
-        free(self.steps)
-        free(self.plans)
-        free(self.bindings)
+    cdef void* new_table(self, Py_ssize_t size) except NULL:
+        """Zeros on cache lines that nothing else lies on, which would wait for this program's writes.
+        """
+        cdef cnp.ndarray table = aligned_zeros(size, np.uint8)
+        self.tables.append(table)
+        return cnp.PyArray_DATA(table)
 
     cdef int set_step(self, Py_ssize_t index, object lowered) except -1:
         cdef Step* step = &self.steps[index]
         cdef StepPlan* plan = &self.plans[index]
         cdef Py_ssize_t i
-        cdef size_t arena = self.arena.ctypes.data
+        cdef size_t arena = address_of(self.arena)
         if (len(lowered.data) > MAX_DATA or len(lowered.sizes) > MAX_SIZES
                 or len(lowered.scalars) > MAX_SCALARS):
             raise ValueError(f"{lowered.name}: more operands than a step holds")
@@ -112,10 +135,10 @@ cdef class Program:
             step.scalar[i] = scalar
         plan.nanoseconds_per_example = lowered.nanoseconds.per_example
         plan.nanoseconds = lowered.nanoseconds.constant
-        step.workspace = <char*><size_t>self.workspace.ctypes.data
+        step.workspace = <char*><size_t>address_of(self.workspace)
         step.workspace_per_thread = lowered.workspace_per_thread
         step.shared_workspace = step.workspace + self.max_threads * step.workspace_per_thread
-        step.random_key = &self.random_key
+        step.random_key = &self.random.key
         return 0
 
     cdef int configure(self, Py_ssize_t batch) except -1:
@@ -177,11 +200,51 @@ cdef class Program:
         return 0
 
     cdef void run(self, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-        global value_changes
         cdef Py_ssize_t i
-        value_changes += end > self.update_start
         for i in range(begin, end):
             self.steps[i].run(&self.steps[i])
+
+    cdef void run_forward(self) noexcept nogil:
+        """The forward steps, with a stop at each tap."""
+        cdef Py_ssize_t i, first = 0
+        cdef Tap* tap
+        for i in range(self.tap_count):
+            tap = &self.taps[i]
+            self.run(first, tap.step + 1)
+            memcpy(tap.copy, tap.value, min(self.batch, tap.examples) * tap.bytes_per_example)
+            first = tap.step + 1
+        self.run(first, self.backward_start)
+
+    def tap(self, taps):
+        """Makes epochs copy values as soon as they are computed, until `untap` with the same list.
+
+        Parameters
+        ----------
+        taps : list of (forward step, offset of a batched value in the arena, array)
+            The array has room for some examples; those behind stay uncopied.
+        """
+        if not all(0 <= step < self.backward_start for step, _, _ in taps):
+            raise ValueError(f"taps: expected steps from 0 to {self.backward_start - 1}")
+        self.set_taps([*self.tapped, taps])
+
+    def untap(self, taps):
+        """Ends what `tap` began; nothing happens if it has not."""
+        self.set_taps([others for others in self.tapped if others is not taps])
+
+    cdef int set_taps(self, list tapped) except -1:
+        cdef Py_ssize_t i
+        cdef list taps = sorted(itertools.chain(*tapped), key=itemgetter(0))
+        cdef cnp.ndarray table = aligned_zeros(len(taps) * sizeof(Tap), np.uint8)
+        cdef Tap* tap = <Tap*>cnp.PyArray_DATA(table)
+        cdef size_t arena = address_of(self.arena)
+        for i, (step, offset, copy) in enumerate(taps):
+            tap[i] = Tap(step, <const char*>(arena + <size_t>offset), <char*><size_t>address_of(copy),
+                         copy.nbytes // len(copy), len(copy))
+        self.lock.acquire()
+        self.taps, self.tap_count = tap, len(taps)
+        self.tapped, self.tap_table = tapped, table
+        self.lock.release()
+        return 0
 
     def keep_constants(self, Py_ssize_t count, owners, buffers):
         """Makes the first `count` steps run once, until something changes that they read.
@@ -199,7 +262,7 @@ cdef class Program:
     cdef bint constants_are_stale(self) except -1:
         cdef cnp.ndarray view, array, copy
         cdef Py_ssize_t expected
-        if not self.has_constants or self.seen_changes != value_changes:
+        if not self.has_constants or updates_under_way or self.seen_changes != value_changes:
             return True
         for view, expected in self.owners:
             if Py_REFCNT(<PyObject*>cnp.PyArray_BASE(view)) > expected:
@@ -222,17 +285,13 @@ cdef class Program:
         return 0
 
     cdef void advance_random_key(self) noexcept nogil:
-        """A fresh key for dropout: SplitMix64 (Steele et al. 2014) of the seed and the run."""
-        cdef uint64_t z
-        self.runs += 1
-        z = self.random_seed + self.runs * <uint64_t>0x9E3779B97F4A7C15
-        z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
-        z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
-        self.random_key = z ^ (z >> 31)
+        """A fresh key for dropout, of the seed and the run."""
+        self.random.runs += 1
+        self.random.key = random_bits(self.random.seed, self.random.runs)
 
     def seed(self, uint64_t seed, uint64_t runs=0):
         """Sets where the stream of random keys starts."""
-        self.random_seed, self.runs = seed, runs
+        self.random.seed, self.random.runs = seed, runs
 
     def load(self, Py_ssize_t first, *values):
         """Binds arrays to the externals `first`, `first + 1`, ...; external 0 sets the batch."""
@@ -246,11 +305,16 @@ cdef class Program:
 
     cdef int run_locked(self, Py_ssize_t begin, Py_ssize_t end) except -1:
         """Steps as the only thread in this program, without the interpreter."""
+        cdef bint updates = end > self.update_start
         self.lock.acquire()
+        if updates:
+            begin_updates()
         with nogil:
             if begin == 0:
                 self.advance_random_key()
             self.run(begin, end)
+        if updates:
+            end_updates()
         self.lock.release()
         return 0
 
@@ -311,9 +375,11 @@ cdef class Program:
         try:
             for i in range(len(inputs)):
                 self.bind(i, inputs[i], i == 0)
+            begin_updates()
             with nogil:
                 self.advance_random_key()
                 self.run(0, self.step_count)
+            end_updates()
             return self.read(self.loss, 0)
         finally:
             self.lock.release()

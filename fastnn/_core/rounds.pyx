@@ -1,7 +1,7 @@
 """Rounds of a training: an epoch and a measurement of other rows, one after the other.
 
-    orders ──▶ stretch of batches ──▶ stretch ──▶ ... ──▶ measurement ──▶ next round
-                     └── ends a training whose loss is not finite, or too large
+    shuffle ──▶ stretch of batches ──▶ stretch ──▶ ... ──▶ measurement ──▶ next round
+                      └── ends a training whose loss is not finite, or too large
 
 Trainings that run side by side in threads of one process meet in the interpreter alone. An epoch of
 a short one takes 0.1 ms, and to come back after each is to wait each time for whoever builds and
@@ -10,10 +10,12 @@ compiles a network there. So the interpreter is not needed between rounds.
 
 import numpy as np
 
+from fastnn._core.aligned import aligned_empty
+
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport isfinite
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastnn._core.clock cimport nanoseconds
 from fastnn._core.epoch cimport (
@@ -27,7 +29,8 @@ from fastnn._core.epoch cimport (
     forward_batch,
 )
 from fastnn._core.external cimport External
-from fastnn._core.program cimport Program
+from fastnn._core.program cimport Program, begin_updates, end_updates
+from fastnn._core.shuffle cimport shuffle
 
 cnp.import_array()
 
@@ -83,23 +86,26 @@ cdef bint run_rows(Feed feed, const int64_t* order, Py_ssize_t first, Py_ssize_t
     return True
 
 
-cdef tuple rounds_of(Feed training, Feed measuring, const int64_t[:, ::1] orders,
-                     const int64_t[::1] stretches, double limit, object attend):
-    cdef Py_ssize_t first = 0, stop, done = 0, rounds = orders.shape[0], examples = orders.shape[1]
+cdef tuple rounds_of(Feed training, Feed measuring, uint64_t seed, Py_ssize_t first_epoch,
+                     Py_ssize_t examples, const int64_t[::1] stretches, double limit,
+                     object attend):
+    cdef Py_ssize_t first = 0, stop, done = 0, rounds = stretches.shape[0]
     cdef Sums sums, held
     cdef double loss = 0, deadline = nanoseconds() + ATTENTION_NANOSECONDS
     cdef bint finite = True
     results = np.empty((rounds, 6))
     cdef double[:, ::1] table = results
+    cdef int64_t[::1] order = aligned_empty(training.examples, np.int64)
     training.program.configure(min(training.batch_size, examples))
     measuring.program.configure(min(measuring.batch_size, measuring.examples))
     with nogil:
         while done < rounds and finite:
+            shuffle(&order[0], training.examples, seed, first_epoch + done)
             loss, first = 0, 0
             while first < examples:
                 sums = Sums(0, 0, 0, 0, 0)
                 stop = min(first + stretches[done], examples)
-                finite = run_rows(training, &orders[done, 0], first, stop, True, &sums, &deadline,
+                finite = run_rows(training, &order[0], first, stop, True, &sums, &deadline,
                                   attend)
                 if not finite or sums.loss / sums.examples > limit:
                     break
@@ -123,16 +129,18 @@ cdef tuple rounds_of(Feed training, Feed measuring, const int64_t[:, ::1] orders
     return results[:done], None, sums.loss / sums.examples
 
 
-def run_rounds(Feed training, Feed measuring, const int64_t[:, ::1] orders,
-               const int64_t[::1] stretches, double limit, attend):
-    """Trains and measures by turns, until the orders are used up or the training is over.
+def run_rounds(Feed training, Feed measuring, uint64_t seed, Py_ssize_t first_epoch,
+               Py_ssize_t examples, const int64_t[::1] stretches, double limit, attend):
+    """Trains and measures by turns, for as many epochs as there are stretches or until it is over.
 
     Parameters
     ----------
     training : Feed of a program with an update
     measuring : Feed of a program that measures; all its rows are
-    orders : (rounds, examples)
-        Which rows to train on, in which order.
+    seed, first_epoch : int
+        Each epoch has the order ``shuffled(training.examples, seed, epoch)``.
+    examples : int
+        How many of it an epoch goes through.
     stretches : (rounds,)
         After how many examples the mean loss is looked at.
     limit : float
@@ -150,17 +158,20 @@ def run_rounds(Feed training, Feed measuring, const int64_t[:, ::1] orders,
     exploded : float or None
         The loss beyond the limit that ended the unfinished round.
     """
-    if stretches.shape[0] != orders.shape[0] or np.min(stretches, initial=1) < 1:
-        raise ValueError("expected a stretch of 1 or more for each order")
-    if orders.size == 0 or np.min(orders) < 0 or np.max(orders) >= training.examples:
-        raise ValueError(f"orders: expected rows from 0 to {training.examples - 1}")
-    check_batches(training.program, orders.shape[1], training.batch_size)
+    if stretches.shape[0] == 0 or np.min(stretches) < 1:
+        raise ValueError("expected a stretch of 1 or more for each of some epochs")
+    if not 0 < examples <= training.examples:
+        raise ValueError(f"got {examples} examples, expected 1 to {training.examples}")
+    check_batches(training.program, examples, training.batch_size)
     training.program.lock.acquire()
     try:
         measuring.program.lock.acquire()
+        begin_updates()
         try:
-            return rounds_of(training, measuring, orders, stretches, limit, attend)
+            return rounds_of(training, measuring, seed, first_epoch, examples, stretches, limit,
+                             attend)
         finally:
+            end_updates()
             measuring.program.lock.release()
     finally:
         training.program.lock.release()

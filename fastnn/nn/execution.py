@@ -10,6 +10,7 @@ import numpy as np
 from fastnn._compiler import CompiledFunction, compile_function
 from fastnn._compiler.graph import Spec
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn._core.aligned import address_of
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.version import LayoutVersion, StructureVersion
 from fastnn.random import new_seed
@@ -86,7 +87,7 @@ def state_of(module: Module) -> Hashable:
 
 
 # What is no option of a module; buffers are attributes too.
-OF_THE_MODULE_ITSELF = frozenset(("training", "_programs", "_buffers"))
+OF_THE_MODULE_ITSELF = frozenset(("training", "_programs", "_members", "_buffers"))
 
 
 def described(value: Any) -> Hashable:
@@ -94,8 +95,8 @@ def described(value: Any) -> Hashable:
     if isinstance(value, (bool, int, float, str, type(None), np.generic)):
         return value
     if isinstance(value, Parameter):
-        gradient = 0 if value.gradient is None else value.gradient.ctypes.data
-        return (value.storage.ctypes.data, gradient, value.requires_grad, value.dtype.char)
+        gradient = 0 if value.gradient is None else address_of(value.gradient)
+        return (address_of(value.storage), gradient, value.requires_grad, value.dtype.char)
     if isinstance(value, (tuple, list)):
         return (type(value), *[described(item) for item in value])
     if isinstance(value, dict):

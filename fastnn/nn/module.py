@@ -6,6 +6,7 @@ import contextlib
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,13 +14,25 @@ import numpy as np
 from fastnn._compiler.graph import Value
 from fastnn._compiler.trace import flatten_structure
 from fastnn.nn.execution import ProgramCache
-from fastnn.nn.parameter import Parameter, as_dtype
-from fastnn.nn.version import StructureVersion
+from fastnn.nn.parameter import Parameter, as_dtype, in_own_memory
+from fastnn.nn.version import MembershipVersion, StructureVersion
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from fastnn.nn.summary import Summary
+
+
+@dataclass(frozen=True)
+class Members:
+    """Modules and parameters inside a module, each once, as they were at a `MembershipVersion`.
+
+    The module itself is left out: it would live until the garbage collector finds the circle.
+    """
+
+    version: int
+    modules: list[tuple[str, Module]]
+    parameters: list[tuple[str, Parameter]]
 
 
 class Module:
@@ -64,6 +77,7 @@ class Module:
 
     def __init__(self) -> None:
         self._programs = ProgramCache()
+        self._members: Members | None = None
         self._buffers: dict[str, NDArray] = {}
         self.training = True
 
@@ -112,18 +126,21 @@ class Module:
         if name in self.__dict__.get("_buffers", ()):
             value = self._as_buffer(name, value)
         object.__setattr__(self, name, value)
+        if isinstance(value, (Module, Parameter)) or isinstance(present, (Module, Parameter)):
+            MembershipVersion.count += 1
 
     def __delattr__(self, name: str) -> None:
         StructureVersion.count += 1
         self._buffers.pop(name, None)
         object.__delattr__(self, name)
+        MembershipVersion.count += 1
 
     def _as_buffer(self, name: str, values: Any) -> NDArray | None:
         """What is assigned to a buffer, in the precision of what was there."""
         if values is None:
             del self._buffers[name]
             return None
-        self._buffers[name] = np.array(values, self._buffers[name].dtype, order="C")
+        self._buffers[name] = in_own_memory(values, self._buffers[name].dtype)
         return self._buffers[name]
 
     def register_buffer(self, name: str, values: NDArray) -> None:
@@ -137,7 +154,7 @@ class Module:
             Of the attribute.
         values : array_like
         """
-        self._buffers[name] = np.array(values, order="C")
+        self._buffers[name] = in_own_memory(values)
         StructureVersion.count += 1
         object.__setattr__(self, name, self._buffers[name])
 
@@ -155,6 +172,34 @@ class Module:
             if isinstance(value, Module):
                 yield name, value
 
+    def _listed(self) -> Members:
+        """What is inside; listed again where modules or parameters have been set since."""
+        version = MembershipVersion.count
+        if self._members is not None and self._members.version == version:
+            return self._members
+        modules: list[tuple[str, Module]] = []
+        parameters: list[tuple[str, Parameter]] = []
+        seen: set[int] = set()
+        ahead: list[tuple[str, Module]] = [("", self)]
+        while ahead:
+            name, module = ahead.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                modules.append((name, module))
+                children = [
+                    (f"{name}.{key}" if name else key, child)
+                    for key, child in module.named_children()
+                ]
+                ahead += reversed(children)
+        for name, module in modules:
+            for key, value in vars(module).items():
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    parameters.append((f"{name}.{key}" if name else key, value))
+        members = Members(version, modules[1:], parameters)
+        self.__dict__["_members"] = members
+        return members
+
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all inside it, each once, with dotted names.
 
@@ -167,18 +212,9 @@ class Module:
         -------
         iterator of (str, Module)
         """
-        found: list[tuple[str, Module]] = []
-        seen: set[int] = set()
-
-        def walk(module: Module, name: str) -> None:
-            seen.add(id(module))
-            found.append((name, module))
-            for child_name, child in vars(module).items():
-                if isinstance(child, Module) and id(child) not in seen:
-                    walk(child, f"{name}.{child_name}" if name else child_name)
-
-        walk(self, prefix)
-        return iter(found)
+        yield prefix, self
+        for name, module in self._listed().modules:
+            yield f"{prefix}.{name}" if prefix else name, module
 
     def modules(self) -> Iterator[Module]:
         """This module and all inside it, each once.
@@ -206,12 +242,7 @@ class Module:
         name : str
         parameter : Parameter
         """
-        seen: set[int] = set()
-        for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield f"{prefix}.{name}" if prefix else name, value
+        yield from self._listed().parameters
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, each once.
@@ -484,12 +515,14 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
-        del state["_programs"]  # compiled code points into memory; it is made again when needed
+        # Compiled code points into memory; it is made again when needed.
+        del state["_programs"], state["_members"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__dict__["_programs"] = ProgramCache()
+        self.__dict__.update(_programs=ProgramCache(), _members=None)
+        MembershipVersion.count += 1
         for name in self._buffers:  # the attribute and the entry stay one array
             self.__dict__[name] = self._buffers[name]
 

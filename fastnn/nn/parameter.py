@@ -13,7 +13,7 @@ from fastnn._core.program import note_value_change
 from fastnn.nn.version import LayoutVersion
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 # Every parameter starts on a cache line of the flat buffer; the gap is zero and stays zero.
 ALIGNMENT_ELEMENTS = 16
@@ -72,6 +72,7 @@ class Parameter:
         dtype = array.dtype if array.dtype in DTYPES else np.dtype(np.float32)
         self.shape: tuple[int, ...] = array.shape
         self.storage_axes = tuple(storage_axes or range(array.ndim))
+        self.seen_axes = tuple(map(self.storage_axes.index, range(array.ndim)))
         self._requires_grad = bool(requires_grad)
         self.buffer: ParameterBuffer | None = None
         self.storage: NDArray = own_memory(self.storage_shape, dtype)
@@ -105,7 +106,7 @@ class Parameter:
 
     def seen(self, storage: NDArray) -> NDArray:
         """Memory laid out as the storage, in PyTorch's shape."""
-        return storage.transpose(np.argsort(self.storage_axes)) if storage.ndim > 1 else storage
+        return storage.transpose(self.seen_axes)
 
     @property
     def data(self) -> NDArray:
@@ -170,6 +171,14 @@ class Parameter:
 def own_memory(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
     """Zeros on a cache line, with slack to read beyond the end."""
     return aligned_zeros(math.prod(shape), dtype).reshape(shape)
+
+
+def in_own_memory(values: ArrayLike, dtype: DTypeLike | None = None) -> NDArray:
+    """A copy on cache lines of its own, where a training can write beside another."""
+    array = np.asarray(values, dtype)
+    copy = own_memory(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 class ParameterBuffer:

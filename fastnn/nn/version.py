@@ -1,8 +1,14 @@
-"""Counters by which compiled programs know at once that nothing has changed."""
+"""Counters by which what was worked out about modules (programs, lists) is known to hold still."""
 
 
 class StructureVersion:
     """Counts attribute changes of any module."""
+
+    count = 0
+
+
+class MembershipVersion:
+    """Counts the changes of attributes that are modules or parameters."""
 
     count = 0
 

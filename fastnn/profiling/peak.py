@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnn._compiler.lower import LoweredStep
 from fastnn._compiler.operators.base import Size
-from fastnn._core.aligned import aligned_empty, aligned_zeros
+from fastnn._core.aligned import address_of, aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
 from fastnn._core.external import External
 from fastnn._core.program import ADDRESS, Program
@@ -32,7 +32,7 @@ def peak_flops(dtype: str, threads: int) -> float:
     step = LoweredStep(
         "multiply_adds",
         kernels(dtype)["multiply_adds"],
-        [(ADDRESS, array.ctypes.data) for array in arrays],
+        [(ADDRESS, address_of(array)) for array in arrays],
         [Size(constant=ROUNDS)],
         [],
         Size(constant=1e9),  # worth a team

@@ -18,7 +18,8 @@ import numpy as np
 
 from fastnn._compiler.trace import flatten_structure
 from fastnn._core.rounds import run_rounds
-from fastnn.random import own_generator
+from fastnn._core.shuffle import shuffled
+from fastnn.random import new_seed, own_generator
 from fastnn.search.trial import FoldResult, finite
 from fastnn.training import Trainer
 from fastnn.training.divergence import EXPLODED, first_bad_layer
@@ -36,8 +37,6 @@ LEAST_BATCHES = 256
 FIRST_EXAMPLES = 64
 # Batch size of the validation; results don't depend on it.
 MEASURED_AT_ONCE = 256
-# Rows that are put in order before the interpreter is left alone: 2 MB of them.
-ORDERED_AT_ONCE = 2**18
 # Who builds and compiles, and for how many seconds others wait for it.
 TURN = threading.Lock()
 LONGEST_WAIT = 0.02
@@ -75,10 +74,10 @@ def train_fold(
 
     `data` gives, in the model's precision, the two arrays to train on and the two held out.
     """
-    with own_generator(seed) as rng, ExitStack() as turn:
+    with own_generator(seed), ExitStack() as turn:
         turn.enter_context(taking_turns())
         trainer = make_trainer(build(dict(params)))
-        return train(trainer, data(trainer.model.dtype), rules, rng, cancelled, turn.close)
+        return train(trainer, data(trainer.model.dtype), rules, cancelled, turn.close)
 
 
 @contextmanager
@@ -183,14 +182,14 @@ class Curve:
         if signed > self.best:
             self.best_epoch, self.best = len(self.scores) - 1, signed
 
-    def rounds_ahead(self, examples: int) -> int:
-        """Epochs that are trained whatever comes of them; at the most what memory is good for."""
+    def rounds_ahead(self) -> int:
+        """Epochs that are trained whatever comes of them."""
         if callable(self.rules.metric.given):
             return 1  # it looks at the model after each
         ahead = self.rules.epochs - len(self.scores)
         if self.rules.patience is not None:
             ahead = min(ahead, self.best_epoch + self.rules.patience + 1 - len(self.scores))
-        return min(ahead, max(1, ORDERED_AT_ONCE // examples))
+        return ahead
 
     @property
     def is_stale(self) -> bool:
@@ -217,7 +216,6 @@ def train(
     trainer: Trainer,
     data: Data,
     rules: Rules,
-    rng: np.random.Generator,
     cancelled: Callable[[], bool],
     end_turn: Callable[[], None],
 ) -> FoldResult:
@@ -228,7 +226,8 @@ def train(
     X, y, X_held, y_held = data
     count = len(flatten_structure(X)[0])
     trainer.model.train()
-    order = rng.permutation(count)
+    seed = new_seed()
+    order = shuffled(count, seed, 0)
     first = first_loss(trainer, X, y, order[: max(rules.batch_size, FIRST_EXAMPLES)])
     curve = Curve(first, rules, rules.metric.larger_is_better(y))
     if not math.isfinite(first):
@@ -245,16 +244,16 @@ def train(
     used = count - 1 if count > rules.batch_size and count % rules.batch_size == 1 else count
     while len(curve.scores) < rules.epochs:
         attend()
-        orders = np.empty((curve.rounds_ahead(count), used), np.int64)
-        for round_, row in enumerate(orders, len(curve.scores)):
-            order = rng.permutation(count) if round_ else order
-            row[:] = order[:used]
+        first_epoch = len(curve.scores)
+        epochs = range(first_epoch, first_epoch + curve.rounds_ahead())
         end_turn()
         results, bad_row, exploded = run_rounds(
             training,
             measuring,
-            orders,
-            stretches(rules, used, range(len(curve.scores), len(curve.scores) + len(orders))),
+            seed,
+            first_epoch,
+            used,
+            stretches(rules, used, epochs),
             EXPLODED * first,
             attend,
         )
@@ -275,7 +274,8 @@ def train(
         epoch = len(curve.scores)
         if bad_row is not None:
             curve.losses.append(None)
-            rows = orders[len(results), bad_row : bad_row + rules.batch_size]
+            order = shuffled(count, seed, epoch)[:used]
+            rows = order[bad_row : bad_row + rules.batch_size]
             batch = [take(part, rows) for part in flatten_structure([X, y])]
             layer = first_bad_layer(trainer.step, X, y, batch)
             where = f", first in layer {layer!r}" if layer else ""

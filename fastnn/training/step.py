@@ -12,6 +12,7 @@ from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
 from fastnn._compiler.lower import LoweredGraph
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn._core.aligned import address_of
 from fastnn._core.epoch import run_epoch
 from fastnn._core.rounds import Feed
 from fastnn.datasets._augment import Augment, check_images
@@ -239,7 +240,7 @@ class TrainingStep:
         )
         lowered = compiled.lowered
         check_registered(lowered.graph, [self.model, self.loss_function])
-        address = lowered.arena.ctypes.data
+        address = address_of(lowered.arena)
         offsets, graph = lowered.plan.offsets, lowered.graph
         statistics = graph.metrics.get("statistics")
         lowered.program.watch(
@@ -480,8 +481,7 @@ def check_registered(graph: Graph, modules: Sequence[Any]) -> None:
 
 def check_one_dtype(parameters: Sequence[Parameter]) -> None:
     """TypeError if a model mixes precisions."""
-    dtypes = {str(parameter.dtype) for parameter in parameters}
+    dtypes = {parameter.dtype for parameter in parameters}
     if len(dtypes) > 1:
-        raise TypeError(
-            f"the model's parameters are of {sorted(dtypes)}, expected one dtype: use astype"
-        )
+        names = sorted(map(str, dtypes))
+        raise TypeError(f"the model's parameters are of {names}, expected one dtype: use astype")

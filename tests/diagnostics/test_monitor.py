@@ -61,6 +61,55 @@ def test_what_it_measures():
         assert monitor.gradients["0"][i] == pytest.approx(norm, rel=1e-4)
 
 
+def test_units_are_looked_at_in_the_step_itself():
+    """In float64 from the parameters before the step, with the statistics of its batch."""
+
+    class Shares(fastnn.Callback):
+        every_step = True
+
+        def on_fit_start(self, trainer):
+            self.before, self.saturated, self.dead = trainer.model.state_dict(), [], []
+
+        def on_step_end(self, trainer, epoch, batch, loss):
+            state = {key: array.astype(np.float64) for key, array in self.before.items()}
+            x = trainer.last_batch()[0].astype(np.float64)
+            sums = x @ state["0.weight"].T + state["0.bias"]
+            normal = (sums - sums.mean(axis=0)) / np.sqrt(sums.var(axis=0) + 1e-5)
+            hidden = np.tanh(normal * state["1.weight"] + state["1.bias"])
+            self.saturated.append((np.abs(hidden[:16]) > np.sqrt(0.95)).mean())
+            sums = hidden @ state["3.weight"].T + state["3.bias"]
+            self.dead.append(sums[:16].max(axis=0) <= 0)
+            self.before = trainer.model.state_dict()
+
+    model = nn.Sequential(
+        *(nn.Linear(64, 24), nn.BatchNorm1d(24), nn.Tanh()),
+        *(nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 10)),
+    )
+    monitors, shares = [diagnostics.Monitor(every=5), diagnostics.Monitor(every=5)], Shares()
+    nn.init.constant_(model[3].bias, -0.5)
+    trainer = fit(model, [*monitors, shares], epochs=2)  # 45 steps an epoch, the last of 30 images
+    for monitor in monitors:
+        assert list(monitor.saturated) == ["1"] and list(monitor.dead) == ["3"]
+        assert monitor.steps == list(range(5, 95, 5))
+        for look, step in enumerate(monitor.steps):
+            expected = shares.saturated[step - 1]
+            assert monitor.saturated["1"][look] == pytest.approx(expected, abs=2 / (16 * 24))
+            silent = np.all([shares.dead[s - 1] for s in monitor.steps[: look + 1][-6:]], axis=0)
+            assert monitor.dead["3"][look] == silent.mean()
+    assert 0 < max(monitors[0].dead["3"]) and 0 < max(monitors[0].saturated["1"])
+    assert trainer.step._lowered.program.tap_count == 0, "the training goes on unwatched"
+
+
+def test_a_batch_smaller_than_what_is_looked_at():
+    X, y = digits()[0][:30], digits()[2][:30]
+    monitor = diagnostics.Monitor(every=2, warn=False)
+    model = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+    nn.init.constant_(model[0].bias, -100.0)
+    model[0].bias.data[:2] = 100
+    fastnn.Trainer(model, LOSS, sgd()).fit(X, y, 2, 13, callbacks=[monitor], progress=False)
+    assert monitor.dead["0"] == [0.75] * 3  # batches of 13 and 4
+
+
 def test_a_large_layer_is_measured_by_a_sample(rng):
     monitor = diagnostics.Monitor(every=2)
     model = nn.Sequential(nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 10))

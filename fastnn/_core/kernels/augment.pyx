@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastnn._core.simd cimport real
+from fastnn._core.splitmix cimport random_bits
 from fastnn._core.step cimport Step, publish
 
 cdef enum:
@@ -28,13 +29,6 @@ cdef struct Crop:
     bint flipped
 
 
-cdef inline uint64_t mix64(uint64_t z) noexcept nogil:
-    """The finalizer of SplitMix64 (Steele et al. 2014)."""
-    z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
-    z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
-    return z ^ (z >> 31)
-
-
 cdef inline Py_ssize_t random_offset(uint64_t bits, Py_ssize_t padding) noexcept nogil:
     """A whole number from -padding to padding, of 31 random bits."""
     return <Py_ssize_t>(((bits & 0x7FFFFFFF) * <uint64_t>(2 * padding + 1)) >> 31) - padding
@@ -44,7 +38,7 @@ cdef inline Crop random_crop(
     Py_ssize_t height, Py_ssize_t width, Py_ssize_t padding, bint flip, uint64_t key,
     uint64_t place,
 ) noexcept nogil:
-    cdef uint64_t bits = mix64(key + (place + 1) * <uint64_t>0x9E3779B97F4A7C15)
+    cdef uint64_t bits = random_bits(key, place + 1)
     return Crop(height, width, random_offset(bits, padding), random_offset(bits >> 31, padding),
                 flip and (bits >> 62) & 1)
 

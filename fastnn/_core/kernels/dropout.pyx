@@ -11,6 +11,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first
+from fastnn._core.splitmix cimport mix64, random_bits
 from fastnn._core.step cimport Step, publish
 
 cdef enum:
@@ -18,13 +19,6 @@ cdef enum:
     CHUNK = 4096
     # Elements whose factors are computed before they are used: a whole number of vectors.
     BLOCK = 64
-
-
-cdef inline uint64_t mix64(uint64_t z) noexcept nogil:
-    """The finalizer of SplitMix64 (Steele et al. 2014)."""
-    z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
-    z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
-    return z ^ (z >> 31)
 
 
 cdef inline uint32_t mix32(uint32_t x) noexcept nogil:
@@ -51,7 +45,7 @@ cdef void dropout_chunk(
 ) noexcept nogil:
     """One chunk of n elements, with random numbers of its own"""
     cdef real factor[BLOCK]
-    cdef uint64_t key = mix64(stream + <uint64_t>chunk * <uint64_t>0x9E3779B97F4A7C15)
+    cdef uint64_t key = random_bits(stream, <uint64_t>chunk)
     cdef Py_ssize_t block, first, count, i
     cdef uint32_t low_key = <uint32_t>key
     cdef uint32_t high_key = <uint32_t>(key >> 32)
@@ -111,7 +105,7 @@ cdef void drop_channels_of_image(
     cdef Py_ssize_t image = piece // blocks
     cdef Py_ssize_t first = (piece - image * blocks) * BLOCK
     cdef Py_ssize_t pixel, i, count = min(<Py_ssize_t>BLOCK, channels - first)
-    cdef uint64_t key = mix64(stream + <uint64_t>image * <uint64_t>0x9E3779B97F4A7C15)
+    cdef uint64_t key = random_bits(stream, <uint64_t>image)
     random_factors(factor, <uint32_t>first, <uint32_t>key, <uint32_t>(key >> 32),
                    dropped_below, scale)
     y += image * pixels * channels + first
