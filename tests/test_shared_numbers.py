@@ -24,6 +24,12 @@ SHARED = [
     ("im2col.pyx", f"{ALGORITHMS}.im2col", ["PARTS"]),
     ("conv_col2im.pyx", f"{ALGORITHMS}.col2im", ["UNIT", "BAND_ELEMENTS"]),
     (
+        "conv_winograd_images.pyx",
+        f"{ALGORITHMS}.winograd_images",
+        ["UNIT", "BAND_ELEMENTS"],
+    ),
+    ("image_lanes.pxd", f"{ALGORITHMS}.winograd_images", ["MOST_TILES"]),
+    (
         "winograd_tiling.pxd",
         f"{ALGORITHMS}.winograd",
         ["UNIT", "BLOCK_BYTES", "BLOCK_TILES", "MOST_BLOCK_TILES", "GRADIENT_BLOCK_BYTES"],
