@@ -5,6 +5,8 @@ depthwise          every channel has one filter of its own
 pointwise          kernels of one pixel
 space_to_depth     few channels and a large stride, whose blocks of pixels are channels of a kernel
                    that Winograd's algorithm takes (11 x 11 by 4)
+winograd_images    3 x 3 and 5 x 5 kernels, stride 1, on small images, where channels fill no
+                   vectors; in the input's gradient also where the output is smaller than the input
 col2im             the input's gradient, where channels fill no vectors, or where the output is so
                    much smaller than the input that others multiply mostly with zeros around it
 winograd_few       3 x 3 kernels, stride 1, in the inference of an image or a few, where reading the
@@ -24,10 +26,17 @@ from fastnn._compiler.convolution.depthwise import Depthwise
 from fastnn._compiler.convolution.direct import Direct
 from fastnn._compiler.convolution.geometry import Geometry
 from fastnn._compiler.convolution.im2col import Im2col
+from fastnn._compiler.convolution.operations import (
+    by_columns,
+    by_winograd,
+    by_winograd_images,
+    directly,
+)
 from fastnn._compiler.convolution.pointwise import Pointwise
 from fastnn._compiler.convolution.space_to_depth import SpaceToDepth
-from fastnn._compiler.convolution.winograd import PRODUCTS, UNIT, Winograd
+from fastnn._compiler.convolution.winograd import UNIT, Winograd
 from fastnn._compiler.convolution.winograd_few import WinogradFew, tiles_of_image
+from fastnn._compiler.convolution.winograd_images import BAND_ELEMENTS, POINTS, WinogradImages
 
 # In the order of preference.
 ALGORITHMS: dict[str, Algorithm] = {
@@ -36,6 +45,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         Depthwise(),
         Pointwise(),
         SpaceToDepth(),
+        WinogradImages(),
         Col2im(),
         WinogradFew(),
         Winograd(),
@@ -47,12 +57,12 @@ ALGORITHMS: dict[str, Algorithm] = {
 REQUESTS = ("auto", "im2col", "winograd", "direct")
 # Below these many channels the transforms cost more than the products that they save.
 WINOGRAD_CHANNELS = 16
-# Measured, in vectors of multiply-adds: of a tile and a vector of channels the transforms of
-# Winograd's algorithm, and an addition to a pixel of what lies in columns.
-TRANSFORM_COST = 380
-COLUMN_COST = 2
-# Fewer operations have to be that much fewer to be worth the columns' way through the caches.
+# Fewer operations have to be that much fewer to be worth the columns' way through the caches, or
+# the transposes' into lanes of images.
 COL2IM_ADVANTAGE = 0.8
+IMAGES_ADVANTAGE = 0.85
+# With more channels and filters the planes of four tiles leave the second-level cache.
+MOST_CHANNELS_OF_IMAGES = 128
 # Winograd's algorithm transforms the weights at every run for at most so many tiles, and if there
 # are at least so many weights of a tap: fewer, transformed and kept, lie in caches (U takes 5 MB).
 FEW_TILES = 8
@@ -77,7 +87,8 @@ def choose(
         return next(
             algorithm
             for algorithm in ALGORITHMS.values()
-            if algorithm.fits(geometry, direction) and pays(algorithm, geometry, largest_batch)
+            if algorithm.fits(geometry, direction)
+            and pays(algorithm, geometry, direction, largest_batch)
         )
     algorithm = ALGORITHMS[request]
     if not algorithm.fits(geometry, direction):
@@ -89,8 +100,12 @@ def choose(
     return algorithm
 
 
-def pays(algorithm: Algorithm, geometry: Geometry, largest_batch: int | None) -> bool:
+def pays(
+    algorithm: Algorithm, geometry: Geometry, direction: str, largest_batch: int | None
+) -> bool:
     """Whether an algorithm that fits is the fastest of those after it."""
+    if algorithm.name == "winograd_images":
+        return images_pay(geometry, direction, largest_batch)
     if algorithm.name == "col2im":
         return col2im_pays(geometry)
     if algorithm.name not in ("winograd", "winograd_few"):
@@ -107,23 +122,31 @@ def pays(algorithm: Algorithm, geometry: Geometry, largest_batch: int | None) ->
     return algorithm.name == "winograd" or tiles <= FEW_TILES
 
 
-def col2im_pays(geometry: Geometry) -> bool:
-    """Whether the input's gradient takes fewer operations than by Winograd's tiles or directly.
-
-    Operations are multiply-adds of the widest vector, of one image.
-    """
-    channels, filters = (-(-count // UNIT) for count in (geometry.channels, geometry.filters))
-    columns = -(-geometry.depth // UNIT)
-    additions = geometry.pixels * geometry.taps * channels * COLUMN_COST
-    by_columns = geometry.pixels * geometry.filters * columns + additions
+def operations_of_others(geometry: Geometry, direction: str) -> float:
+    """What Winograd's algorithm takes, or where it doesn't fit or pay the direct one."""
     winograd = ALGORITHMS["winograd"]
-    if winograd.fits(geometry, BACKWARD_INPUT) and pays(winograd, geometry, None):
-        outputs = 7 - geometry.kernel[0]
-        tiles = -(-geometry.image[0] // outputs) * -(-geometry.image[1] // outputs)
-        of_tile = PRODUCTS * geometry.filters * channels + TRANSFORM_COST * (channels + filters)
-        return by_columns < COL2IM_ADVANTAGE * tiles * of_tile
-    # Every pixel meets every stride-th tap, whether there is an output or not.
-    strides = geometry.stride[0] * geometry.stride[1]
-    inputs = geometry.image[0] * geometry.image[1]
-    directly = inputs * geometry.taps / strides * geometry.filters * channels
-    return by_columns < COL2IM_ADVANTAGE * directly
+    if winograd.fits(geometry, direction) and pays(winograd, geometry, direction, None):
+        return by_winograd(geometry, direction)
+    return directly(geometry, direction)
+
+
+def col2im_pays(geometry: Geometry) -> bool:
+    """Whether the input's gradient takes fewer operations than by Winograd's tiles or directly."""
+    others = operations_of_others(geometry, BACKWARD_INPUT)
+    return by_columns(geometry) < COL2IM_ADVANTAGE * others
+
+
+def images_pay(geometry: Geometry, direction: str, largest_batch: int | None) -> bool:
+    """Whether lanes are better filled with images than with channels."""
+    channels, filters = geometry.channels, geometry.filters
+    row_of_tiles = (POINTS + 1 - geometry.kernel[0]) * geometry.out_image[1] * filters
+    most_rows = max(POINTS * geometry.image[1] * channels, row_of_tiles)
+    if channels + filters > MOST_CHANNELS_OF_IMAGES or most_rows * UNIT > BAND_ELEMENTS:
+        return False
+    operations = by_winograd_images(geometry, direction)
+    if largest_batch is not None:
+        operations *= -(-largest_batch // UNIT) * UNIT / largest_batch
+    others = operations_of_others(geometry, direction)
+    if direction == BACKWARD_INPUT:
+        others = min(others, by_columns(geometry))
+    return operations < IMAGES_ADVANTAGE * others

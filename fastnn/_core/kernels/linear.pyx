@@ -113,6 +113,10 @@ cdef void multiply(
     p.blocks = 1
     if p.panels % threads != 0 and p.panels < 4 * threads:
         p.blocks = min(tiles, threads)
+    elif p.tail == 0:
+        # As many for each thread, some of them a vector narrower: 500 columns are 12 panels, not 11,
+        # of which one thread had 18 vectors, the other 14.
+        p.panels = (p.panels + threads - 1) // threads * threads
     if p.panels * p.blocks == 1 or threads == 1:
         # Not even a region of one thread: it would cost as much as a small product.
         for task in range(p.panels):
