@@ -26,9 +26,10 @@ SHARED = [
     (
         "winograd_tiling.pxd",
         f"{ALGORITHMS}.winograd",
-        ["UNIT", "BLOCK_BYTES", "BLOCK_TILES", "MOST_BLOCK_TILES", "GRADIENT_BLOCK_BYTES"],
+        ["BLOCK_BYTES", "MOST_GROUPS", "GRADIENT_BLOCK_BYTES"],
     ),
-    ("conv_winograd.pyx", f"{ALGORITHMS}.winograd", ["TEAM_TILES", "TEAM_WORTH_BYTES"]),
+    ("winograd_tiles.pxd", f"{ALGORITHMS}.winograd", ["UNIT", "GROUP_TILES"]),
+    ("conv_winograd.pyx", f"{ALGORITHMS}.winograd", ["TEAM_WORTH_BYTES"]),
     (
         "conv_winograd_gradient.pyx",
         f"{ALGORITHMS}.winograd",

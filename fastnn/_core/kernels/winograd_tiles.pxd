@@ -33,83 +33,84 @@ from fastnn._core.simd cimport (
 )
 
 
-cdef inline void fill_pointers(
-    const real** pixels, const int side, const real* image,
-    const Py_ssize_t top, const Py_ssize_t left,
-    const Py_ssize_t height, const Py_ssize_t width, const Py_ssize_t channels, const real* zeros,
+cdef enum:
+    # Numbers that fastnn/_compiler/convolution/winograd.py has too.
+    UNIT = 16                  # channels of a plane, on every instruction set
+    GROUP_TILES = 24           # whole register tiles, of 8 rows or of 6
+    # A line more than the tiles take, so that the planes of a tile lie in different sets of the cache.
+    PLANE = 25 * UNIT
+    UNIT_PLANES = 37 * PLANE
+
+
+cdef inline Py_ssize_t channel_at(const Py_ssize_t channel) noexcept nogil:
+    """From the first channel's element of a tile to that of another, in the same plane."""
+    return channel // UNIT * UNIT_PLANES + channel % UNIT
+
+
+cdef inline void row_pointers(
+    const real** rows, const int side, const real* image, const Py_ssize_t top,
+    const Py_ssize_t left, const Py_ssize_t height, const Py_ssize_t width,
+    const Py_ssize_t channels, const real* zeros,
 ) noexcept nogil:
-    """pixels (side, side): where each pixel of a tile lies; those outside of the image are zeros."""
-    cdef Py_ssize_t i, j, row, column
+    """rows (side,): where each row of a tile's pixels begins; one outside of the image is zeros."""
+    cdef int i
     for i in range(side):
-        row = top + i
-        for j in range(side):
-            column = left + j
-            if row < 0 or row >= height or column < 0 or column >= width:
-                pixels[i * side + j] = zeros
-            else:
-                pixels[i * side + j] = image + (row * width + column) * channels
+        rows[i] = zeros
+        if top + i >= 0 and top + i < height:
+            rows[i] = image + ((top + i) * width + left) * channels
 
 
 cdef inline vreal pixel(
-    const bint inside, const bint whole, const real* corner, const Py_ssize_t distance,
-    const real* const* pointers, const int index, const Py_ssize_t channel, const Py_ssize_t lanes,
+    const bint whole, const real* p, const Py_ssize_t lanes,
 ) noexcept nogil:
-    """LANES channels of a pixel of a tile, at a distance from its corner or through its pointer."""
-    if inside:
-        return v_load(corner + distance + channel)
-    if whole:
-        return v_load(pointers[index] + channel)
-    return v_load_first(pointers[index] + channel, lanes)
+    return v_load(p) if whole else v_load_first(p, lanes)
 
 
 cdef inline void input_vector(
-    const bint inside, const bint whole, real* v, const Py_ssize_t plane,
-    const real* corner, const Py_ssize_t row, const Py_ssize_t column,
-    const real* const* pointers, const Py_ssize_t channel, const Py_ssize_t lanes,
+    const bint whole, real* v, const real* const* rows, const Py_ssize_t channels,
+    const Py_ssize_t first_column, const Py_ssize_t last_column, const Py_ssize_t channel,
+    const Py_ssize_t lanes,
 ) noexcept nogil:
-    """LANES channels: v (36 planes) = B^T pixels (6, 6) B"""
+    """LANES channels: v (36 planes) = B^T pixels (6, 6) B; columns outside of the image are zeros"""
     cdef vreal columns[36]
     cdef vreal outputs[6]
+    cdef Py_ssize_t at
     cdef int i, j
     for j in range(POINTS):
-        input_transform(
-            columns + j, POINTS,
-            pixel(inside, whole, corner, j * column, pointers, j, channel, lanes),
-            pixel(inside, whole, corner, row + j * column, pointers, 6 + j, channel, lanes),
-            pixel(inside, whole, corner, 2 * row + j * column, pointers, 12 + j, channel, lanes),
-            pixel(inside, whole, corner, 3 * row + j * column, pointers, 18 + j, channel, lanes),
-            pixel(inside, whole, corner, 4 * row + j * column, pointers, 24 + j, channel, lanes),
-            pixel(inside, whole, corner, 5 * row + j * column, pointers, 30 + j, channel, lanes))
+        at = j * channels + channel
+        if j >= first_column and j < last_column:
+            input_transform(
+                columns + j, POINTS,
+                pixel(whole, rows[0] + at, lanes), pixel(whole, rows[1] + at, lanes),
+                pixel(whole, rows[2] + at, lanes), pixel(whole, rows[3] + at, lanes),
+                pixel(whole, rows[4] + at, lanes), pixel(whole, rows[5] + at, lanes))
+        else:
+            for i in range(POINTS):
+                columns[i * POINTS + j] = v_set(0)
     for i in range(POINTS):
         input_transform(outputs, 1, columns[6 * i], columns[6 * i + 1], columns[6 * i + 2],
                         columns[6 * i + 3], columns[6 * i + 4], columns[6 * i + 5])
         for j in range(POINTS):
-            v_store(v + channel + (i * POINTS + j) * plane, outputs[j])
+            v_store(v + (i * POINTS + j) * PLANE, outputs[j])
 
 
 cdef inline void input_tile(
-    real* v, const Py_ssize_t plane,    # 36 planes, each `channels` up to a whole vector
+    real* v,                            # the tile's place in the first plane
     const real* image,                  # (height, width, channels)
     const Py_ssize_t top, const Py_ssize_t left,
-    const Py_ssize_t height, const Py_ssize_t width, const Py_ssize_t channels, const real* zeros,
+    const Py_ssize_t height, const Py_ssize_t width, const Py_ssize_t channels,
+    const real* zeros,                  # of POINTS pixels
 ) noexcept nogil:
     """v = B^T x B of the 6 x 6 pixels from (top, left), which may lie outside of the image"""
-    cdef const real* pointers[36]
-    cdef const real* corner = image + (top * width + left) * channels
-    cdef Py_ssize_t row = width * channels
+    cdef const real* rows[6]
     cdef Py_ssize_t channel = 0
-    if top >= 0 and left >= 0 and top + POINTS <= height and left + POINTS <= width:
-        while channel + LANES <= channels:
-            input_vector(True, True, v, plane, corner, row, channels, pointers, channel, LANES)
-            channel += LANES
-        if channel == channels:
-            return
-    fill_pointers(pointers, POINTS, image, top, left, height, width, channels, zeros)
+    cdef Py_ssize_t first = -left, last = width - left
+    row_pointers(rows, POINTS, image, top, left, height, width, channels, zeros)
     while channel + LANES <= channels:
-        input_vector(False, True, v, plane, corner, row, channels, pointers, channel, LANES)
+        input_vector(True, v + channel_at(channel), rows, channels, first, last, channel, LANES)
         channel += LANES
     if channel < channels:
-        input_vector(False, False, v, plane, corner, row, channels, pointers, channel,
+        input_vector(False, v + channel_at(channel), rows, channels, first, last, channel,
                      channels - channel)
 
 
@@ -119,7 +120,10 @@ cdef inline void output_vector(
     const real* m, const Py_ssize_t plane, vreal bias,
     const Py_ssize_t rows, const Py_ssize_t columns, const Py_ssize_t lanes,
 ) noexcept nogil:
-    """LANES filters of a tile, all its pixels if `whole`, else (rows, columns) of `lanes` filters."""
+    """LANES filters of a tile, all its pixels if `whole`, else (rows, columns) of `lanes` filters.
+
+    `plane` is a literal where it is called.
+    """
     cdef vreal along[24]
     cdef vreal outputs[4]
     cdef int i, j
@@ -141,7 +145,7 @@ cdef inline void output_tile(
     const int taps,
     real* y, const Py_ssize_t row,      # first pixel; elements from a row of pixels to the next
     const Py_ssize_t filters,
-    const real* m, const Py_ssize_t plane,
+    const real* m,                      # the tile's place in the first plane
     const real* bias,                   # (filters,) or NULL
     const Py_ssize_t rows, const Py_ssize_t columns,
 ) noexcept nogil:
@@ -152,65 +156,69 @@ cdef inline void output_tile(
         while first + LANES <= filters:
             if bias != NULL:
                 start = v_load(bias + first)
-            output_vector(taps, True, y + first, row, filters, m + first, plane, start, 0, 0, LANES)
+            output_vector(taps, True, y + first, row, filters, m + channel_at(first), PLANE, start,
+                          0, 0, LANES)
             first += LANES
     while first < filters:
         lanes = filters - first if filters - first < LANES else LANES
         if bias != NULL:
             start = v_load_first(bias + first, lanes)
-        output_vector(taps, False, y + first, row, filters, m + first, plane, start,
+        output_vector(taps, False, y + first, row, filters, m + channel_at(first), PLANE, start,
                       rows, columns, lanes)
         first += LANES
 
 
 cdef inline void output_gradient_vector(
-    const int taps, vreal* pixels, real* d, const Py_ssize_t plane,
+    const int taps, const bint whole, real* d, const real* const* rows, const Py_ssize_t filters,
+    const Py_ssize_t columns, const Py_ssize_t first, const Py_ssize_t lanes,
 ) noexcept nogil:
-    """LANES filters: d (36 planes) = A pixels (7 - taps, the same) A^T"""
-    cdef vreal columns[24]
-    cdef vreal row[6]
+    """LANES filters: d (36 planes) = A pixels (7 - taps, the same) A^T, zeros from `columns` on"""
+    cdef vreal pixels[16]
+    cdef vreal along[24]
+    cdef vreal outputs[6]
     cdef int side = 7 - taps
     cdef int i, j
     for j in range(7 - taps):
+        for i in range(7 - taps):
+            pixels[i * 4 + j] = v_set(0)
+            if j < columns:
+                pixels[i * 4 + j] = pixel(whole, rows[i] + j * filters + first, lanes)
         if taps == 3:
-            output_gradient_transform(taps, columns + j, side, pixels[j], pixels[4 + j],
+            output_gradient_transform(taps, along + j, side, pixels[j], pixels[4 + j],
                                       pixels[8 + j], pixels[12 + j])
         else:
-            output_gradient_transform(taps, columns + j, side, pixels[j], pixels[2 + j],
+            output_gradient_transform(taps, along + j, side, pixels[j], pixels[4 + j],
                                       pixels[j], pixels[j])
     for i in range(POINTS):
         if taps == 3:
-            output_gradient_transform(taps, row, 1, columns[4 * i], columns[4 * i + 1],
-                                      columns[4 * i + 2], columns[4 * i + 3])
+            output_gradient_transform(taps, outputs, 1, along[4 * i], along[4 * i + 1],
+                                      along[4 * i + 2], along[4 * i + 3])
         else:
-            output_gradient_transform(taps, row, 1, columns[2 * i], columns[2 * i + 1],
-                                      columns[2 * i], columns[2 * i])
+            output_gradient_transform(taps, outputs, 1, along[2 * i], along[2 * i + 1],
+                                      along[2 * i], along[2 * i])
         for j in range(POINTS):
-            v_store(d + (i * POINTS + j) * plane, row[j])
+            v_store(d + (i * POINTS + j) * PLANE, outputs[j])
 
 
 cdef inline void output_gradient_tile(
     const int taps,
-    real* d, const Py_ssize_t plane,    # 36 planes, each `filters` up to a whole vector
+    real* d,                            # the tile's place in the first plane
     const real* image,                  # (height, width, filters)
     const Py_ssize_t top, const Py_ssize_t left,
-    const Py_ssize_t height, const Py_ssize_t width, const Py_ssize_t filters, const real* zeros,
+    const Py_ssize_t height, const Py_ssize_t width, const Py_ssize_t filters,
+    const real* zeros,                  # of a tile's row of pixels
 ) noexcept nogil:
     """d = A dy A^T of a tile of the gradient; pixels below and right of the image count as zero"""
-    cdef const real* pointers[16]
-    cdef vreal pixels[16]
+    cdef const real* rows[4]
     cdef Py_ssize_t first = 0
-    cdef int i
-    fill_pointers(pointers, 7 - taps, image, top, left, height, width, filters, zeros)
+    row_pointers(rows, 7 - taps, image, top, left, height, width, filters, zeros)
     while first + LANES <= filters:
-        for i in range((7 - taps) * (7 - taps)):
-            pixels[i] = v_load(pointers[i] + first)
-        output_gradient_vector(taps, pixels, d + first, plane)
+        output_gradient_vector(taps, True, d + channel_at(first), rows, filters, width - left, first,
+                               LANES)
         first += LANES
     if first < filters:
-        for i in range((7 - taps) * (7 - taps)):
-            pixels[i] = v_load_first(pointers[i] + first, filters - first)
-        output_gradient_vector(taps, pixels, d + first, plane)
+        output_gradient_vector(taps, False, d + channel_at(first), rows, filters, width - left,
+                               first, filters - first)
 
 
 cdef inline void weight_vector(
