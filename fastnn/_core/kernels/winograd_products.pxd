@@ -18,12 +18,18 @@ from fastnn._core.simd cimport (
 )
 
 
+cdef enum:
+    # As many rows of one and of two vectors as have sums for all registers of a tile.
+    ROWS_OF_ONE = TILE_ROWS * TILE_VECTORS
+    ROWS_OF_TWO = TILE_ROWS * TILE_VECTORS >> 1
+
+
 cdef inline void forward_tile(
     const int rows, const int vectors, real* m, const Py_ssize_t* columns,
     const real* v, const real* u, Py_ssize_t channels,
 ) noexcept nogil:
     """m (rows, vectors) = v (rows, channels) @ u (channels, vectors); `columns`: where vectors lie"""
-    cdef vreal sums[16][4]
+    cdef vreal sums[24][4]
     cdef vreal u_values[4]
     cdef real value
     cdef Py_ssize_t k
@@ -48,18 +54,15 @@ cdef inline void forward_tile(
 
 
 cdef inline void forward_rows(
-    const int vectors, real* m, const Py_ssize_t* columns, const real* v, const real* u,
-    Py_ssize_t tiles, const Py_ssize_t channels,
+    const int most, const int vectors, real* m, const Py_ssize_t* columns, const real* v,
+    const real* u, Py_ssize_t tiles, const Py_ssize_t channels,
 ) noexcept nogil:
     """The tiles of a group, by as many rows as registers hold."""
-    cdef int most = TILE_ROWS
-    if vectors == 1:
-        most = 2 * TILE_ROWS
-        while tiles >= 2 * TILE_ROWS:
-            forward_tile(2 * TILE_ROWS, vectors, m, columns, v, u, channels)
-            tiles -= 2 * TILE_ROWS
-            m += 2 * TILE_ROWS * UNIT
-            v += 2 * TILE_ROWS * UNIT
+    while tiles >= most:
+        forward_tile(most, vectors, m, columns, v, u, channels)
+        tiles -= most
+        m += most * UNIT
+        v += most * UNIT
     while tiles >= TILE_ROWS:
         forward_tile(TILE_ROWS, vectors, m, columns, v, u, channels)
         tiles -= TILE_ROWS
@@ -89,13 +92,13 @@ cdef inline void forward_product(
     for j in range(vectors):
         columns[j] = channel_at(first_column + j * LANES)
     if vectors == 1:
-        forward_rows(1, m, columns, v, u, tiles, channels)
+        forward_rows(ROWS_OF_ONE, 1, m, columns, v, u, tiles, channels)
     elif vectors == 2:
-        forward_rows(2, m, columns, v, u, tiles, channels)
+        forward_rows(ROWS_OF_TWO, 2, m, columns, v, u, tiles, channels)
     elif TILE_VECTORS >= 3 and vectors == 3:
-        forward_rows(3, m, columns, v, u, tiles, channels)
+        forward_rows(TILE_ROWS, 3, m, columns, v, u, tiles, channels)
     elif TILE_VECTORS >= 4 and vectors == 4:
-        forward_rows(4, m, columns, v, u, tiles, channels)
+        forward_rows(TILE_ROWS, 4, m, columns, v, u, tiles, channels)
 
 
 cdef inline void gradient_tile(

@@ -12,6 +12,7 @@ its pixels are read through pointers, those outside from a row of zeros; elsewhe
 distances, which the compiler folds into the loads.
 """
 
+from fastnn._core.kernels.lanes cimport load_lanes
 from fastnn._core.kernels.winograd_transforms cimport (
     POINTS,
     PRODUCTS,
@@ -60,33 +61,33 @@ cdef inline void row_pointers(
             rows[i] = image + ((top + i) * width + left) * channels
 
 
-cdef inline vreal pixel(
-    const bint whole, const real* p, const Py_ssize_t lanes,
+cdef inline void copy_pixels(
+    real* patch, const int side, const real* const* rows, const Py_ssize_t channels,
+    const Py_ssize_t left, const Py_ssize_t width, const Py_ssize_t channel, const Py_ssize_t lanes,
 ) noexcept nogil:
-    return v_load(p) if whole else v_load_first(p, lanes)
+    """patch (side, side, LANES): some channels of a tile; columns outside of the image are zeros."""
+    cdef Py_ssize_t i, j
+    cdef vreal found
+    for j in range(side):
+        for i in range(side):
+            found = v_set(0)
+            if left + j >= 0 and left + j < width:
+                found = load_lanes(rows[i] + j * channels + channel, lanes)
+            v_store(patch + (i * side + j) * LANES, found)
 
 
 cdef inline void input_vector(
-    const bint whole, real* v, const real* const* rows, const Py_ssize_t channels,
-    const Py_ssize_t first_column, const Py_ssize_t last_column, const Py_ssize_t channel,
-    const Py_ssize_t lanes,
+    real* v, const real* row0, const real* row1, const real* row2, const real* row3,
+    const real* row4, const real* row5, const Py_ssize_t channels,
 ) noexcept nogil:
-    """LANES channels: v (36 planes) = B^T pixels (6, 6) B; columns outside of the image are zeros"""
+    """LANES channels: v (36 planes) = B^T pixels (6, 6) B"""
     cdef vreal columns[36]
     cdef vreal outputs[6]
-    cdef Py_ssize_t at
     cdef int i, j
     for j in range(POINTS):
-        at = j * channels + channel
-        if j >= first_column and j < last_column:
-            input_transform(
-                columns + j, POINTS,
-                pixel(whole, rows[0] + at, lanes), pixel(whole, rows[1] + at, lanes),
-                pixel(whole, rows[2] + at, lanes), pixel(whole, rows[3] + at, lanes),
-                pixel(whole, rows[4] + at, lanes), pixel(whole, rows[5] + at, lanes))
-        else:
-            for i in range(POINTS):
-                columns[i * POINTS + j] = v_set(0)
+        input_transform(columns + j, POINTS, v_load(row0 + j * channels), v_load(row1 + j * channels),
+                        v_load(row2 + j * channels), v_load(row3 + j * channels),
+                        v_load(row4 + j * channels), v_load(row5 + j * channels))
     for i in range(POINTS):
         input_transform(outputs, 1, columns[6 * i], columns[6 * i + 1], columns[6 * i + 2],
                         columns[6 * i + 3], columns[6 * i + 4], columns[6 * i + 5])
@@ -103,15 +104,21 @@ cdef inline void input_tile(
 ) noexcept nogil:
     """v = B^T x B of the 6 x 6 pixels from (top, left), which may lie outside of the image"""
     cdef const real* rows[6]
+    cdef real patch[36 * LANES]
     cdef Py_ssize_t channel = 0
-    cdef Py_ssize_t first = -left, last = width - left
     row_pointers(rows, POINTS, image, top, left, height, width, channels, zeros)
-    while channel + LANES <= channels:
-        input_vector(True, v + channel_at(channel), rows, channels, first, last, channel, LANES)
+    if left >= 0 and left + POINTS <= width:
+        while channel + LANES <= channels:
+            input_vector(v + channel_at(channel), rows[0] + channel, rows[1] + channel,
+                         rows[2] + channel, rows[3] + channel, rows[4] + channel,
+                         rows[5] + channel, channels)
+            channel += LANES
+    while channel < channels:
+        copy_pixels(patch, POINTS, rows, channels, left, width, channel,
+                    min(<Py_ssize_t>LANES, channels - channel))
+        input_vector(v + channel_at(channel), patch, patch + 6 * LANES, patch + 12 * LANES,
+                     patch + 18 * LANES, patch + 24 * LANES, patch + 30 * LANES, LANES)
         channel += LANES
-    if channel < channels:
-        input_vector(False, v + channel_at(channel), rows, channels, first, last, channel,
-                     channels - channel)
 
 
 cdef inline void output_vector(
@@ -169,26 +176,18 @@ cdef inline void output_tile(
 
 
 cdef inline void output_gradient_vector(
-    const int taps, const bint whole, real* d, const real* const* rows, const Py_ssize_t filters,
-    const Py_ssize_t columns, const Py_ssize_t first, const Py_ssize_t lanes,
+    const int taps, real* d, const real* row0, const real* row1, const real* row2,
+    const real* row3, const Py_ssize_t filters,
 ) noexcept nogil:
-    """LANES filters: d (36 planes) = A pixels (7 - taps, the same) A^T, zeros from `columns` on"""
-    cdef vreal pixels[16]
+    """LANES filters: d (36 planes) = A pixels (7 - taps, the same) A^T"""
     cdef vreal along[24]
     cdef vreal outputs[6]
     cdef int side = 7 - taps
     cdef int i, j
     for j in range(7 - taps):
-        for i in range(7 - taps):
-            pixels[i * 4 + j] = v_set(0)
-            if j < columns:
-                pixels[i * 4 + j] = pixel(whole, rows[i] + j * filters + first, lanes)
-        if taps == 3:
-            output_gradient_transform(taps, along + j, side, pixels[j], pixels[4 + j],
-                                      pixels[8 + j], pixels[12 + j])
-        else:
-            output_gradient_transform(taps, along + j, side, pixels[j], pixels[4 + j],
-                                      pixels[j], pixels[j])
+        output_gradient_transform(
+            taps, along + j, side, v_load(row0 + j * filters), v_load(row1 + j * filters),
+            v_load(row2 + j * filters), v_load(row3 + j * filters))
     for i in range(POINTS):
         if taps == 3:
             output_gradient_transform(taps, outputs, 1, along[4 * i], along[4 * i + 1],
@@ -210,15 +209,23 @@ cdef inline void output_gradient_tile(
 ) noexcept nogil:
     """d = A dy A^T of a tile of the gradient; pixels below and right of the image count as zero"""
     cdef const real* rows[4]
-    cdef Py_ssize_t first = 0
+    cdef real patch[16 * LANES]
+    cdef Py_ssize_t filter = 0
+    cdef int side = 7 - taps
+    rows[2] = rows[3] = zeros
     row_pointers(rows, 7 - taps, image, top, left, height, width, filters, zeros)
-    while first + LANES <= filters:
-        output_gradient_vector(taps, True, d + channel_at(first), rows, filters, width - left, first,
-                               LANES)
-        first += LANES
-    if first < filters:
-        output_gradient_vector(taps, False, d + channel_at(first), rows, filters, width - left,
-                               first, filters - first)
+    if left + side <= width:
+        while filter + LANES <= filters:
+            output_gradient_vector(taps, d + channel_at(filter), rows[0] + filter, rows[1] + filter,
+                                   rows[2] + filter, rows[3] + filter, filters)
+            filter += LANES
+    while filter < filters:
+        copy_pixels(patch, 7 - taps, rows, filters, left, width, filter,
+                    min(<Py_ssize_t>LANES, filters - filter))
+        output_gradient_vector(taps, d + channel_at(filter), patch, patch + side * LANES,
+                               patch + (2 * LANES if taps == 5 else 8 * LANES),
+                               patch + (2 * LANES if taps == 5 else 12 * LANES), LANES)
+        filter += LANES
 
 
 cdef inline void weight_vector(
