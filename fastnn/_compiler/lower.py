@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
-from fastnn._compiler.memory import MemoryPlan, plan_memory
+from fastnn._compiler.memory import PAGE, MemoryPlan, plan_memory
 from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
 from fastnn._core.aligned import aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
@@ -170,9 +170,13 @@ UPDATES = {"sgd_update", "count_step", "squared_norm", "clip_factor"}
 
 
 def workspace_bytes(wanted: Size | int, capacity: int) -> int:
-    """A workspace in whole cache lines."""
+    """A workspace in whole pages.
+
+    A processor fetches ahead up to the end of a page: a thread whose neighbour's workspace began
+    in its last page would take lines away that the neighbour is writing.
+    """
     count = wanted.at(capacity) if isinstance(wanted, Size) else wanted
-    return -(-int(count) // 64) * 64
+    return -(-int(count) // PAGE) * PAGE
 
 
 def source_address(value: Value, keep_alive: list[Any]) -> int:
