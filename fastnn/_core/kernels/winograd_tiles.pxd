@@ -27,6 +27,7 @@ from fastnn._core.simd cimport (
     real,
     v_load,
     v_load_first,
+    v_prefetch,
     v_set,
     v_store,
     v_store_first,
@@ -76,6 +77,16 @@ cdef inline void copy_pixels(
             v_store(patch + (i * side + j) * LANES, found)
 
 
+cdef inline void fetch_ahead(
+    const int side, const real* corner, const Py_ssize_t row, const Py_ssize_t channels,
+) noexcept nogil:
+    """Asks for a square of pixels of the row of tiles below, long before it is needed."""
+    cdef int i, j
+    for i in range(side):
+        for j in range(side):
+            v_prefetch(corner + i * row + j * channels)
+
+
 cdef inline void input_vector(
     real* v, const real* row0, const real* row1, const real* row2, const real* row3,
     const real* row4, const real* row5, const Py_ssize_t channels,
@@ -105,15 +116,18 @@ cdef inline void input_tile(
     """v = B^T x B of the 6 x 6 pixels from (top, left), which may lie outside of the image"""
     cdef const real* rows[6]
     cdef real patch[36 * LANES]
+    cdef const real* ahead = image + ((top + POINTS) * width + left + 1) * channels
     cdef Py_ssize_t channel = 0
     row_pointers(rows, POINTS, image, top, left, height, width, channels, zeros)
     if left >= 0 and left + POINTS <= width:
         while channel + LANES <= channels:
+            fetch_ahead(4, ahead + channel, width * channels, channels)
             input_vector(v + channel_at(channel), rows[0] + channel, rows[1] + channel,
                          rows[2] + channel, rows[3] + channel, rows[4] + channel,
                          rows[5] + channel, channels)
             channel += LANES
     while channel < channels:
+        fetch_ahead(4, ahead + channel, width * channels, channels)
         copy_pixels(patch, POINTS, rows, channels, left, width, channel,
                     min(<Py_ssize_t>LANES, channels - channel))
         input_vector(v + channel_at(channel), patch, patch + 6 * LANES, patch + 12 * LANES,
@@ -216,6 +230,8 @@ cdef inline void output_gradient_tile(
     row_pointers(rows, 7 - taps, image, top, left, height, width, filters, zeros)
     if left + side <= width:
         while filter + LANES <= filters:
+            fetch_ahead(7 - taps, image + ((top + side) * width + left) * filters + filter,
+                        width * filters, filters)
             output_gradient_vector(taps, d + channel_at(filter), rows[0] + filter, rows[1] + filter,
                                    rows[2] + filter, rows[3] + filter, filters)
             filter += LANES
