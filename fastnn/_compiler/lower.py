@@ -176,7 +176,7 @@ def workspace_bytes(wanted: Size | int, capacity: int) -> int:
     in its last page would take lines away that the neighbour is writing.
     """
     count = wanted.at(capacity) if isinstance(wanted, Size) else wanted
-    return -(-int(count) // PAGE) * PAGE
+    return -(-int(count) // PAGE) * PAGE + (65536 if count else 0)
 
 
 def source_address(value: Value, keep_alive: list[Any]) -> int:

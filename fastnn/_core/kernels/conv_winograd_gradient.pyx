@@ -310,7 +310,7 @@ cdef void conv2d_winograd_backward_parameters(
     s.sums = shared
     s.chunk_size = PRODUCTS * t.weight_plane + t.wide_filters
     s.chunks = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
-    s.chunks = max(1, min(s.chunks, t.tiles // GROUP_TILES))
+    s.chunks = max(1, min(s.chunks, t.tiles // GROUP_TILES, max(2, t.tiles * (t.channels + t.filters) // (4 * t.channels * t.filters))))
     if threads > s.chunks or (only_block(&s) and s.chunk_size * <Py_ssize_t>sizeof(real) > BLOCK_BYTES):
         for chunk in range(s.chunks):
             gradient_chunk_by_team(&s, chunk, shared + s.chunks * s.chunk_size,

@@ -12,6 +12,7 @@ from fastnn._core.simd cimport (
     TILE_VECTORS,
     real,
     v_load,
+    v_prefetch_to_second_cache,
     v_set,
     v_store,
     vreal,
@@ -26,7 +27,7 @@ cdef enum:
 
 cdef inline void forward_tile(
     const int rows, const int vectors, real* m, const Py_ssize_t* columns,
-    const real* v, const real* u, Py_ssize_t channels,
+    const real* v, const real* u, Py_ssize_t channels, const real* next_u,
 ) noexcept nogil:
     """m (rows, vectors) = v (rows, channels) @ u (channels, vectors); `columns`: where vectors lie"""
     cdef vreal sums[24][4]
@@ -39,6 +40,7 @@ cdef inline void forward_tile(
             sums[i][j] = v_set(0)
     # One loop, with a step from unit to unit: two would be unrolled sixteen times.
     for k in range(channels):  # no-cython-lint
+        v_prefetch_to_second_cache(next_u + k * LANES)
         for j in range(vectors):
             u_values[j] = v_load(u + j * LANES)
         for i in range(rows):
@@ -61,28 +63,31 @@ cdef inline void forward_rows(
     const real* u, Py_ssize_t tiles, const Py_ssize_t channels,
 ) noexcept nogil:
     """The tiles of a group, by as many rows as registers hold."""
+    cdef const real* next_u = u + vectors * LANES * channels
     while tiles >= most:
-        forward_tile(most, vectors, m, columns, v, u, channels)
+        forward_tile(most, vectors, m, columns, v, u, channels, next_u)
+        next_u += channels * LANES
         tiles -= most
         m += most * UNIT
         v += most * UNIT
     while tiles >= TILE_ROWS:
-        forward_tile(TILE_ROWS, vectors, m, columns, v, u, channels)
+        forward_tile(TILE_ROWS, vectors, m, columns, v, u, channels, next_u)
+        next_u += channels * LANES
         tiles -= TILE_ROWS
         m += TILE_ROWS * UNIT
         v += TILE_ROWS * UNIT
     if tiles >= 4:
-        forward_tile(4, vectors, m, columns, v, u, channels)
+        forward_tile(4, vectors, m, columns, v, u, channels, next_u)
         tiles -= 4
         m += 4 * UNIT
         v += 4 * UNIT
     if tiles >= 2:
-        forward_tile(2, vectors, m, columns, v, u, channels)
+        forward_tile(2, vectors, m, columns, v, u, channels, next_u)
         tiles -= 2
         m += 2 * UNIT
         v += 2 * UNIT
     if tiles >= 1:
-        forward_tile(1, vectors, m, columns, v, u, channels)
+        forward_tile(1, vectors, m, columns, v, u, channels, next_u)
 
 
 cdef inline void forward_product(

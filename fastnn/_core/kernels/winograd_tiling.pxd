@@ -9,7 +9,7 @@ from fastnn._core.simd cimport real
 
 cdef enum:
     # Numbers that fastnn/_compiler/convolution/winograd.py has too.
-    BLOCK_BYTES = 524288       # of a block's planes: half of a second-level cache
+    BLOCK_BYTES = 262144       # of a block's planes: half of a second-level cache
     MOST_GROUPS = 4            # of a block
     # A block of the weights' gradient: sums are read and written once for its tiles, which pays
     # for planes that only the third-level cache holds.
