@@ -50,6 +50,7 @@ cdef enum:
     # Numbers that fastnn/_compiler/convolution/winograd.py has too.
     SUMS_BYTES = 25165824      # of all chunks: they should stay in the third-level cache
     MOST_CHUNKS = 8
+    PLANES_TO_SUMS = 4         # elements of a chunk's planes for each of its sums
     TASK_CHANNELS = 48         # of a panel's sums that a thread takes of a block of the team
 
 
@@ -194,6 +195,15 @@ cdef void gradient_chunk_by_team(
         bias_sums(t, dbias, &planes, last - first, block > 0)
 
 
+cdef inline Py_ssize_t chunks_of(const Gradient* s) noexcept nogil:
+    """Few enough that reading all sums takes little beside the planes; two if tiles allow, not one."""
+    cdef const Tiling* t = &s.t
+    cdef Py_ssize_t of_tiles = t.tiles * (t.channels + t.filters)
+    cdef Py_ssize_t of_sums = PLANES_TO_SUMS * t.channels * t.filters
+    cdef Py_ssize_t most = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
+    return max(1, min(most, t.tiles // GROUP_TILES, max(2, of_tiles // of_sums)))
+
+
 cdef inline bint only_block(const Gradient* s) noexcept nogil:
     return s.chunks == 1 and s.t.tiles <= s.t.gradient_groups * GROUP_TILES
 
@@ -309,8 +319,7 @@ cdef void conv2d_winograd_backward_parameters(
         shared += whole_units(g.images * t.height * t.width * t.channels)
     s.sums = shared
     s.chunk_size = PRODUCTS * t.weight_plane + t.wide_filters
-    s.chunks = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
-    s.chunks = max(1, min(s.chunks, t.tiles // GROUP_TILES, max(2, t.tiles * (t.channels + t.filters) // (4 * t.channels * t.filters))))
+    s.chunks = chunks_of(&s)
     if threads > s.chunks or (only_block(&s) and s.chunk_size * <Py_ssize_t>sizeof(real) > BLOCK_BYTES):
         for chunk in range(s.chunks):
             gradient_chunk_by_team(&s, chunk, shared + s.chunks * s.chunk_size,

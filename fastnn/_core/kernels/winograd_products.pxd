@@ -1,8 +1,12 @@
-"""Products of Winograd's planes, from register tiles: the loops of matmul.pxd over another layout.
+"""Products of Winograd's planes from register tiles: the loops of matmul.pxd over another layout.
 
-    planes (groups of tiles, units of channels, 36, GROUP_TILES, UNIT)
+    planes (groups of tiles, units of channels, 36 and one more, GROUP_TILES and one more, UNIT)
 
-Sums stay in registers over the whole depth: all units of channels, or all groups of tiles.
+    forward:   m (tiles, filters) = v (tiles, channels) @ u       depth: channels, unit by unit
+    gradient:  sums (channels, filters) = v^T @ d (tiles, ..)     depth: tiles, group by group
+
+Sums stay in registers over the whole depth. Where filters fill one vector alone, a tile has more
+rows: as many sums as in a tile of several vectors, since short products start often.
 """
 
 from fastnn._core.kernels.winograd_tiles cimport GROUP_TILES, PLANE, UNIT, UNIT_PLANES, channel_at
@@ -20,16 +24,18 @@ from fastnn._core.simd cimport (
 
 
 cdef enum:
-    # As many rows of one and of two vectors as have sums for all registers of a tile.
+    # Rows of a tile of one vector.
     ROWS_OF_ONE = TILE_ROWS * TILE_VECTORS
-    ROWS_OF_TWO = TILE_ROWS * TILE_VECTORS >> 1
 
 
 cdef inline void forward_tile(
     const int rows, const int vectors, real* m, const Py_ssize_t* columns,
     const real* v, const real* u, Py_ssize_t channels, const real* next_u,
 ) noexcept nogil:
-    """m (rows, vectors) = v (rows, channels) @ u (channels, vectors); `columns`: where vectors lie"""
+    """m (rows, vectors) = v (rows, channels) @ u (channels, vectors)
+
+    `columns` tells where the vectors of m lie. `next_u` (channels, LANES) is asked for meanwhile.
+    """
     cdef vreal sums[24][4]
     cdef vreal u_values[4]
     cdef real value
@@ -38,7 +44,8 @@ cdef inline void forward_tile(
     for i in range(rows):
         for j in range(vectors):
             sums[i][j] = v_set(0)
-    # One loop, with a step from unit to unit: two would be unrolled sixteen times.
+    # One loop with a step from unit to unit: of a loop in a loop, the inner one is unrolled by a
+    # compiler that knows its length, into more code than its cache holds.
     for k in range(channels):  # no-cython-lint
         v_prefetch_to_second_cache(next_u + k * LANES)
         for j in range(vectors):

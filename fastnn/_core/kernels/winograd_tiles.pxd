@@ -1,15 +1,20 @@
 """Winograd's transforms of whole tiles: between images, channels-last, and 36 planes.
 
-    image (height, width, channels)             plane p of 36: (tiles, channels)
+    image (height, width, channels)             plane p of 36: (tiles, UNIT channels)
 
     ┌──────────┐  6 x 6 pixels, all channels     p = 0  ▏ row of the tile ▕
     │ ▒▒▒▒     │ ─────────────────────────────▶  p = 1  ▏                 ▕
     │ ▒▒▒▒     │                                  ...
     └──────────┘                                 p = 35 ▏                 ▕
 
-A vector holds LANES channels of a pixel. Where a tile leaves the image, or a vector the channels,
-its pixels are read through pointers, those outside from a row of zeros; elsewhere at fixed
-distances, which the compiler folds into the loads.
+    planes (groups of tiles, units of channels, 36 and one more, GROUP_TILES and one more, UNIT)
+
+The distance from a plane to the next is a constant, which the compiler folds into loads and stores:
+a transform touches 36 planes, and 36 addresses held in variables cost as much as its arithmetic.
+
+A vector holds LANES channels of a pixel. A tile reads its pixels where they lie; where it leaves
+the image to the left or right, or a vector leaves the channels, they are first gathered into a
+patch, so that the transform stands once. Rows above and below the image are pixels of zeros.
 """
 
 from fastnn._core.kernels.lanes cimport load_lanes
@@ -39,8 +44,9 @@ cdef enum:
     # Numbers that fastnn/_compiler/convolution/winograd.py has too.
     UNIT = 16                  # channels of a plane, on every instruction set
     GROUP_TILES = 24           # whole register tiles, of 8 rows or of 6
-    # A line more than the tiles take, so that the planes of a tile lie in different sets of the cache.
+    # A tile more than there are, so that the planes of a tile lie in different sets of the cache.
     PLANE = 25 * UNIT
+    # A plane more, so that products can be written a plane before what they are made of.
     UNIT_PLANES = 37 * PLANE
 
 
@@ -80,7 +86,7 @@ cdef inline void copy_pixels(
 cdef inline void fetch_ahead(
     const int side, const real* corner, const Py_ssize_t row, const Py_ssize_t channels,
 ) noexcept nogil:
-    """Asks for a square of pixels of the row of tiles below, long before it is needed."""
+    """Asks for the pixels that the tile below will read first: a row of tiles before it does."""
     cdef int i, j
     for i in range(side):
         for j in range(side):

@@ -9,8 +9,9 @@ from fastnn._core.simd cimport real
 
 cdef enum:
     # Numbers that fastnn/_compiler/convolution/winograd.py has too.
-    BLOCK_BYTES = 262144       # of a block's planes: half of a second-level cache
-    MOST_GROUPS = 4            # of a block
+    # Of a block's planes: a quarter of a second-level cache, which holds U and pixels besides.
+    BLOCK_BYTES = 262144
+    MOST_GROUPS = 4            # of tiles in a block
     # A block of the weights' gradient: sums are read and written once for its tiles, which pays
     # for planes that only the third-level cache holds.
     GRADIENT_BLOCK_BYTES = 8388608
@@ -37,7 +38,7 @@ cdef struct Tiling:
     Py_ssize_t units_in        # of UNIT channels
     Py_ssize_t units_out       # of UNIT filters
     Py_ssize_t block_groups    # of a block's tiles, in the forward pass
-    Py_ssize_t gradient_groups # the same, in the weights' gradient
+    Py_ssize_t gradient_groups  # the same, in the weights' gradient
     Py_ssize_t weight_plane    # elements of a plane of U
     # Where a weight lies: those of a strided convolution are rearranged as its image is.
     Py_ssize_t stride
@@ -133,7 +134,7 @@ cdef inline Place place_of(const Tiling* t, const Py_ssize_t tile) noexcept nogi
 
 
 cdef inline void to_next(const Tiling* t, Place* place) noexcept nogil:
-    """Onwards to the next tile, without a division."""
+    """The next tile, without a division."""
     place.column += 1
     if place.column == t.tiles_across:
         place.column = 0
