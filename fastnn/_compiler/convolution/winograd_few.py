@@ -55,8 +55,8 @@ class WinogradFew(Algorithm):
             per_thread=itemsize * PRODUCTS * MOST_LANES * in_groups,
             shared=itemsize
             * (
-                POINTS * channels
-                + PRODUCTS * channels * in_groups
+                PRODUCTS * channels * in_groups
                 + channels // UNIT * UNIT_PLANES * groups
+                + POINTS * channels
             ),
         )
