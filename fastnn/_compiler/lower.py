@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
-from fastnn._compiler.memory import MemoryPlan, plan_memory
+from fastnn._compiler.memory import LARGE, PAGE, MemoryPlan, plan_memory
 from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
 from fastnn._core.aligned import address_of, aligned_empty, aligned_zeros
 from fastnn._core.dispatch import kernels
@@ -176,13 +176,19 @@ def segments(graph: Graph, nodes: list[Node]) -> tuple[int, int, int]:
     return counts[0], counts[1], counts[2]
 
 
+WORKSPACE_GAP = 65536
 UPDATES = {"sgd_update", "count_step", "squared_norm", "clip_factor"}
 
 
 def workspace_bytes(wanted: Size | int, capacity: int) -> int:
-    """A workspace in whole cache lines."""
+    """A workspace in whole pages, a large one with a gap behind it.
+
+    A processor fetches ahead, beyond the end of what it is asked for: where the workspace of the
+    next thread lies there, it takes lines away that the other core is writing.
+    """
     count = wanted.at(capacity) if isinstance(wanted, Size) else wanted
-    return -(-int(count) // 64) * 64
+    gap = WORKSPACE_GAP if count >= LARGE else 0
+    return -(-int(count) // PAGE) * PAGE + gap
 
 
 def source_address(value: Value, keep_alive: list[Any]) -> int:

@@ -15,12 +15,13 @@ from fastnn._core.dispatch import constants
 # The kernels tell why these numbers are what they are.
 BLOCKS = constants("conv_winograd")
 GRADIENT = constants("conv_winograd_gradient")
+POINTS = BLOCKS.POINTS
 PRODUCTS = BLOCKS.PRODUCTS
 UNIT = BLOCKS.UNIT
+GROUP_TILES = BLOCKS.GROUP_TILES
+UNIT_PLANES = BLOCKS.UNIT_PLANES
 BLOCK_BYTES = BLOCKS.BLOCK_BYTES
-BLOCK_TILES = BLOCKS.BLOCK_TILES
-MOST_BLOCK_TILES = BLOCKS.MOST_BLOCK_TILES
-TEAM_TILES = BLOCKS.TEAM_TILES
+MOST_GROUPS = BLOCKS.MOST_GROUPS
 TEAM_WORTH_BYTES = BLOCKS.TEAM_WORTH_BYTES
 GRADIENT_BLOCK_BYTES = GRADIENT.GRADIENT_BLOCK_BYTES
 SUMS_BYTES = GRADIENT.SUMS_BYTES
@@ -33,10 +34,9 @@ def whole_units(channels: int) -> int:
     return -(-channels // UNIT) * UNIT
 
 
-def block_tiles(bytes_of_block: int, bytes_of_tile: int) -> int:
-    """Tiles of a block whose planes fit a cache."""
-    tiles = bytes_of_block // bytes_of_tile // BLOCK_TILES * BLOCK_TILES
-    return min(max(tiles, BLOCK_TILES), MOST_BLOCK_TILES)
+def block_groups(bytes_of_block: int, units: int, itemsize: int) -> int:
+    """Groups of tiles whose planes fit a cache."""
+    return min(max(bytes_of_block // (units * UNIT_PLANES * itemsize), 1), MOST_GROUPS)
 
 
 class Winograd(Algorithm):
@@ -61,18 +61,20 @@ class Winograd(Algorithm):
 
     def workspace(self, geometry: Geometry, direction: str, itemsize: int) -> Workspace:
         channels, filters = whole_units(geometry.channels), whole_units(geometry.filters)
-        wide = max(channels, filters)
+        zeros = POINTS * max(channels, filters)
         if direction != BACKWARD_PARAMETERS:
-            tiles = block_tiles(BLOCK_BYTES, PRODUCTS * wide * itemsize)
-            team = wide + 2 * PRODUCTS * (TEAM_TILES * wide + UNIT)
+            units = max(channels, filters) // UNIT
+            groups = block_groups(BLOCK_BYTES, units, itemsize)
+            team = zeros + 2 * MOST_GROUPS * units * UNIT_PLANES
             if self.prepared_elements(geometry, direction) * itemsize <= TEAM_WORTH_BYTES:
                 team = 0
             return Workspace(
-                per_thread=itemsize * (wide + (PRODUCTS + 1) * (tiles * wide + UNIT)),
+                per_thread=itemsize * (zeros + groups * units * UNIT_PLANES),
                 shared=itemsize * team,
             )
-        tiles = block_tiles(GRADIENT_BLOCK_BYTES, PRODUCTS * (channels + filters) * itemsize)
-        planes = wide + PRODUCTS * (tiles * (channels + filters) + 2 * UNIT)
+        units = (channels + filters) // UNIT
+        groups = block_groups(GRADIENT_BLOCK_BYTES, units, itemsize)
+        planes = zeros + groups * units * UNIT_PLANES
         sums = PRODUCTS * self._weight_plane(geometry.channels, geometry.filters) + filters
         chunks = max(1, min(SUMS_BYTES // (sums * itemsize), MOST_CHUNKS))
         # The planes of a block are a thread's, or the team's; then a thread may hold a task's sums.

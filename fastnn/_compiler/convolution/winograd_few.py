@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from fastnn._compiler.convolution.algorithm import FORWARD, Algorithm, Workspace
 from fastnn._compiler.convolution.geometry import Geometry
-from fastnn._compiler.convolution.winograd import PRODUCTS, UNIT, whole_units
+from fastnn._compiler.convolution.winograd import (
+    GROUP_TILES,
+    POINTS,
+    PRODUCTS,
+    UNIT,
+    UNIT_PLANES,
+    whole_units,
+)
 from fastnn._compiler.operators.base import Size
 
 # Of conv_winograd_few.pyx.
@@ -43,8 +50,13 @@ class WinogradFew(Algorithm):
         channels = whole_units(geometry.channels)
         tiles = Size(tiles_of_image(geometry))
         in_groups = tiles + MOST_GROUP
+        groups = tiles * (1 / GROUP_TILES) + 1
         return Workspace(
             per_thread=itemsize * PRODUCTS * MOST_LANES * in_groups,
             shared=itemsize
-            * (PRODUCTS * channels * (tiles + in_groups) + channels + PRODUCTS * UNIT),
+            * (
+                PRODUCTS * channels * in_groups
+                + channels // UNIT * UNIT_PLANES * groups
+                + POINTS * channels
+            ),
         )

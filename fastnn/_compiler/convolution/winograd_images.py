@@ -40,5 +40,5 @@ class WinogradImages(Algorithm):
         row_of_tiles = outputs * geometry.out_image[1] * filters * VECTOR_BYTES
         block = min(MOST_TILES, -(-geometry.out_image[1] // outputs))
         planes = block * (channels + filters) * VECTOR_BYTES + 2 * UNIT * itemsize
-        pixels = 2 * max(channels, filters) * VECTOR_BYTES
+        pixels = (POINTS + 1) * max(channels, filters) * VECTOR_BYTES
         return Workspace(per_thread=pixels + band + row_of_tiles + PRODUCTS * planes)

@@ -20,28 +20,37 @@ from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
-from fastnn._core.kernels.matmul cimport panel_bounds, panel_product, transpose_square
+from fastnn._core.kernels.matmul cimport panel_bounds, transpose_square
 from fastnn._core.kernels.space_to_depth cimport blocks_of_images, image_row
-from fastnn._core.kernels.winograd_tiles cimport output_tile, weight_vector
+from fastnn._core.kernels.winograd_products cimport forward_product
+from fastnn._core.kernels.winograd_tiles cimport (
+    GROUP_TILES,
+    PLANE,
+    UNIT,
+    UNIT_PLANES,
+    output_tile,
+    weight_vector,
+)
 from fastnn._core.kernels.winograd_tiling cimport (
     BLOCK_BYTES,
-    BLOCK_TILES,
-    MOST_BLOCK_TILES,
-    UNIT,
+    MOST_GROUPS,
+    Place,
     Tiling,
     block_start,
+    place_of,
+    tile_at,
     tiles_in,
     tiling_of,
+    to_next,
     weight_at,
     whole_units,
 )
-from fastnn._core.kernels.winograd_transforms cimport PRODUCTS
+from fastnn._core.kernels.winograd_transforms cimport POINTS, PRODUCTS
 from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_set, v_store, vreal
 from fastnn._core.step cimport Step, publish
 
 
 cdef enum:
-    TEAM_TILES = 96            # of a block that the team shares
     # With fewer tiles for each thread, and a U that no second-level cache holds, the team shares U.
     # Otherwise planes that one core writes and another reads would cost more than they save.
     TEAM_WORTH_TILES = 24
@@ -150,37 +159,40 @@ cdef void conv2d_winograd_weight(
 # ---- forward, and the gradient of the input -----------------------------------------------------
 
 cdef void product(
-    const Tiling* t, real* m, const real* v, const real* prepared, Py_ssize_t tiles,
-    Py_ssize_t point, Py_ssize_t panel,
+    const Tiling* t, real* m, const real* v, Py_ssize_t units, const real* prepared,
+    Py_ssize_t tiles, Py_ssize_t point, Py_ssize_t panel,
 ) noexcept nogil:
-    """A panel of m (tiles, wide_filters) = v (tiles, wide_channels) @ U[point]"""
+    """A panel of filters of m = v @ U[point], for the tiles of a block"""
     cdef Py_ssize_t first, vectors, last_lanes
     panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
-    panel_product(vectors, tiles, t.channels, v, t.wide_channels, 1,
-                  prepared + point * t.weight_plane + first * t.channels, vectors * LANES,
-                  m + first, t.wide_filters, NULL, False, LANES)
+    prepared += point * t.weight_plane + first * t.channels
+    while tiles > 0:
+        forward_product(m, first, vectors, v, prepared, min(tiles, <Py_ssize_t>GROUP_TILES),
+                        t.channels)
+        m += units * UNIT_PLANES
+        v += units * UNIT_PLANES
+        tiles -= GROUP_TILES
 
 
 cdef void tiles_out(
-    const Forward* f, const real* m, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t last,
+    const Forward* f, const real* m, Py_ssize_t units, Py_ssize_t first, Py_ssize_t last,
 ) noexcept nogil:
     """y = A^T m A + bias, then the activation of each row of a tile while it is in the cache"""
     cdef const Tiling* t = &f.t
-    cdef Py_ssize_t tile, image, of_image, top, left, rows, columns, at, row
-    for tile in range(first, last):
-        image = tile // t.tiles_of_image
-        of_image = tile - image * t.tiles_of_image
-        top = of_image // t.tiles_across * t.outputs
-        left = of_image % t.tiles_across * t.outputs
+    cdef Place place = place_of(t, first)
+    cdef Py_ssize_t tile, top, left, rows, columns, at, row
+    for tile in range(last - first):
+        top, left = place.row * t.outputs, place.column * t.outputs
         rows = min(t.outputs, t.out_height - top)
         columns = min(t.outputs, t.out_width - left)
-        at = ((image * t.out_height + top) * t.out_width + left) * t.filters
+        at = ((place.image * t.out_height + top) * t.out_width + left) * t.filters
+        to_next(t, &place)
         if t.taps == 3:
-            output_tile(3, f.y + at, t.out_width * t.filters, t.filters,
-                        m + (tile - first) * t.wide_filters, plane, f.bias, rows, columns)
+            output_tile(3, f.y + at, t.out_width * t.filters, t.filters, m + tile_at(tile, units),
+                        PLANE, UNIT_PLANES, f.bias, rows, columns)
         else:
-            output_tile(5, f.y + at, t.out_width * t.filters, t.filters,
-                        m + (tile - first) * t.wide_filters, plane, f.bias, rows, columns)
+            output_tile(5, f.y + at, t.out_width * t.filters, t.filters, m + tile_at(tile, units),
+                        PLANE, UNIT_PLANES, f.bias, rows, columns)
         if f.activation == 0:
             continue
         for row in range(rows):  # no-cython-lint
@@ -198,21 +210,20 @@ cdef void forward_block(
 ) noexcept nogil:
     """All three phases of a block of tiles, by one thread."""
     cdef const Tiling* t = &f.t
-    cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
-    # A line more than the tiles take, so that the planes of a tile lie in different sets of the cache.
-    cdef Py_ssize_t plane = t.block * wide + UNIT
+    cdef Py_ssize_t units = max(t.units_in, t.units_out)
     cdef Py_ssize_t first = block_start(block, blocks, t.tiles)
     cdef Py_ssize_t last = block_start(block + 1, blocks, t.tiles)
     cdef real* zeros = workspace
-    cdef real* m = workspace + wide
-    cdef real* v = m + plane
+    cdef real* m = workspace + POINTS * t.wide_channels
+    cdef real* v = m + PLANE
     cdef Py_ssize_t point, panel
-    memset(zeros, 0, wide * sizeof(real))
-    tiles_in(t, v, plane, f.x, first, last, zeros)
+    memset(zeros, 0, POINTS * t.wide_channels * sizeof(real))
+    tiles_in(t, v, units, f.x, first, last, zeros)
     for point in range(PRODUCTS):
         for panel in range(t.panels):
-            product(t, m + point * plane, v + point * plane, f.prepared, last - first, point, panel)
-    tiles_out(f, m, plane, first, last)
+            product(t, m + point * PLANE, v + point * PLANE, units, f.prepared, last - first, point,
+                    panel)
+    tiles_out(f, m, units, first, last)
 
 
 cdef void forward_team_block(
@@ -220,27 +231,26 @@ cdef void forward_team_block(
 ) noexcept nogil:
     """All three phases of a block of tiles, each shared by the team."""
     cdef const Tiling* t = &f.t
-    cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
-    cdef Py_ssize_t plane = TEAM_TILES * wide + UNIT
+    cdef Py_ssize_t units = max(t.units_in, t.units_out)
     cdef real* zeros = workspace
-    cdef real* v = workspace + wide
-    cdef real* m = v + PRODUCTS * plane
+    cdef real* v = workspace + POINTS * t.wide_channels
+    cdef real* m = v + MOST_GROUPS * units * UNIT_PLANES
     cdef Py_ssize_t tile, task
-    memset(zeros, 0, wide * sizeof(real))
-    for tile in prange(first, last, schedule="static", num_threads=threads):
-        tiles_in(t, v + (tile - first) * t.wide_channels, plane, f.x, tile, tile + 1, zeros)
+    memset(zeros, 0, POINTS * t.wide_channels * sizeof(real))
+    for tile in prange(last - first, schedule="static", num_threads=threads):
+        tiles_in(t, v + tile_at(tile, units), units, f.x, first + tile, first + tile + 1, zeros)
     for task in prange(PRODUCTS * t.panels, schedule="static", num_threads=threads):
-        product(t, m + task // t.panels * plane, v + task // t.panels * plane, f.prepared,
+        product(t, m + task // t.panels * PLANE, v + task // t.panels * PLANE, units, f.prepared,
                 last - first, task // t.panels, task % t.panels)
-    for tile in prange(first, last, schedule="static", num_threads=threads):
-        tiles_out(f, m + (tile - first) * t.wide_filters, plane, tile, tile + 1)
+    for tile in prange(last - first, schedule="static", num_threads=threads):
+        tiles_out(f, m + tile_at(tile, units), units, first + tile, first + tile + 1)
 
 
 cdef void forward(
     Forward* f, char* workspace, Py_ssize_t workspace_per_thread, real* shared, int threads,
 ) noexcept nogil:
     cdef Tiling* t = &f.t
-    cdef Py_ssize_t blocks = (t.tiles + t.block - 1) // t.block
+    cdef Py_ssize_t blocks = (t.tiles + t.block_groups * GROUP_TILES - 1) // (t.block_groups * GROUP_TILES)
     cdef Py_ssize_t block
     if threads == 1:
         for block in range(blocks):
@@ -248,7 +258,7 @@ cdef void forward(
         return
     if (t.tiles < TEAM_WORTH_TILES * threads
             and PRODUCTS * t.weight_plane * <Py_ssize_t>sizeof(real) > TEAM_WORTH_BYTES):
-        blocks = (t.tiles + TEAM_TILES - 1) // TEAM_TILES
+        blocks = (t.tiles + MOST_GROUPS * GROUP_TILES - 1) // (MOST_GROUPS * GROUP_TILES)
         for block in range(blocks):
             forward_team_block(f, block_start(block, blocks, t.tiles),
                                block_start(block + 1, blocks, t.tiles), shared, threads)
@@ -339,12 +349,13 @@ cdef void run_conv2d_winograd_backward_input(const Step* s) noexcept nogil:
 
 
 CONSTANTS = {
+    "POINTS": POINTS,
     "PRODUCTS": PRODUCTS,
     "UNIT": UNIT,
+    "GROUP_TILES": GROUP_TILES,
+    "UNIT_PLANES": UNIT_PLANES,
     "BLOCK_BYTES": BLOCK_BYTES,
-    "BLOCK_TILES": BLOCK_TILES,
-    "MOST_BLOCK_TILES": MOST_BLOCK_TILES,
-    "TEAM_TILES": TEAM_TILES,
+    "MOST_GROUPS": MOST_GROUPS,
     "TEAM_WORTH_BYTES": TEAM_WORTH_BYTES,
 }
 KERNELS = {

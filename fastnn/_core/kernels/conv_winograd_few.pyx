@@ -19,8 +19,16 @@ from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_forward_row
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
-from fastnn._core.kernels.winograd_tiles cimport output_vector
-from fastnn._core.kernels.winograd_tiling cimport UNIT, Tiling, tiles_in, tiling_of, weight_at
+from fastnn._core.kernels.winograd_tiles cimport PLANE, UNIT_PLANES, channel_at, output_vector
+from fastnn._core.kernels.winograd_tiling cimport (
+    Place,
+    Tiling,
+    place_of,
+    tile_at,
+    tiles_in,
+    tiling_of,
+    weight_at,
+)
 from fastnn._core.kernels.winograd_transforms cimport POINTS, PRODUCTS
 from fastnn._core.simd cimport (
     LANES,
@@ -113,9 +121,9 @@ cdef inline real scale(const int point) noexcept nogil:
 # ---- forward ------------------------------------------------------------------------------------
 
 cdef void arrange_tiles(
-    const Tiling* t, real* packed, const real* v, Py_ssize_t plane, Py_ssize_t group, int row,
+    const Tiling* t, real* packed, const real* v, Py_ssize_t group, int row,
 ) noexcept nogil:
-    """packed (channels, 6, GROUP), of a row of points, = v (36 planes, tiles, wide_channels), scaled"""
+    """packed (channels, 6, GROUP), of a row of points, = v (36 planes of all tiles), scaled"""
     cdef Py_ssize_t channel, tile, tiles = min(<Py_ssize_t>GROUP, t.tiles - group * GROUP)
     cdef int column
     cdef const real* source
@@ -123,9 +131,10 @@ cdef void arrange_tiles(
     for column in range(POINTS):
         factor = scale(row) * scale(column)
         for tile in range(tiles):
-            source = v + (row * POINTS + column) * plane + (group * GROUP + tile) * t.wide_channels
+            source = v + (row * POINTS + column) * PLANE + tile_at(group * GROUP + tile, t.units_in)
             for channel in range(t.channels):
-                packed[(channel * POINTS + column) * GROUP + tile] = factor * source[channel]
+                packed[(channel * POINTS + column) * GROUP + tile] = (
+                    factor * source[channel_at(channel, UNIT_PLANES)])
         for tile in range(tiles, GROUP):
             for channel in range(t.channels):
                 packed[(channel * POINTS + column) * GROUP + tile] = 0
@@ -181,13 +190,12 @@ cdef void tile_out(
 ) noexcept nogil:
     """y = f(A^T m A + bias): LANES filters of a tile, m (36, GROUP, LANES)"""
     cdef const Tiling* t = &job.t
-    cdef Py_ssize_t image = tile // t.tiles_of_image, of_image = tile - image * t.tiles_of_image
-    cdef Py_ssize_t top = of_image // t.tiles_across * t.outputs
-    cdef Py_ssize_t left = of_image % t.tiles_across * t.outputs
+    cdef Place place = place_of(t, tile)
+    cdef Py_ssize_t top = place.row * t.outputs, left = place.column * t.outputs
     cdef Py_ssize_t rows = min(t.outputs, t.out_height - top)
     cdef Py_ssize_t columns = min(t.outputs, t.out_width - left)
     cdef Py_ssize_t row, column
-    cdef real* y = job.y + ((image * t.out_height + top) * t.out_width + left) * t.filters + first
+    cdef real* y = job.y + ((place.image * t.out_height + top) * t.out_width + left) * t.filters + first
     cdef vreal bias = v_set(0)
     if job.bias != NULL:
         bias = v_load_first(job.bias + first, lanes)
@@ -232,7 +240,7 @@ cdef void conv2d_winograd_few_forward(
     """y = f(conv(x, weight) + bias)"""
     cdef Job job
     cdef Tiling* t = &job.t
-    cdef Py_ssize_t tile, task, plane, size
+    cdef Py_ssize_t tile, task, size
     cdef real* zeros
     cdef real* packed
     cdef real* v
@@ -241,24 +249,22 @@ cdef void conv2d_winograd_few_forward(
     job.activation, job.slope = g.activation, slope
     job.groups = (t.tiles + GROUP - 1) // GROUP
     zeros = shared
-    packed = zeros + t.wide_channels
-    # A line more than the tiles take, so that the planes lie in different sets of the cache.
-    plane = t.tiles * t.wide_channels + UNIT
+    packed = zeros + POINTS * t.wide_channels
     v = packed + PRODUCTS * job.groups * GROUP * t.wide_channels
     job.v = packed
     size = t.channels * POINTS * GROUP
-    memset(zeros, 0, t.wide_channels * sizeof(real))
+    memset(zeros, 0, POINTS * t.wide_channels * sizeof(real))
     if threads == 1:
-        tiles_in(t, v, plane, x, 0, t.tiles, zeros)
+        tiles_in(t, v, t.units_in, x, 0, t.tiles, zeros)
         for task in range(job.groups * POINTS):
-            arrange_tiles(t, packed + task * size, v, plane, task // POINTS, task % POINTS)
+            arrange_tiles(t, packed + task * size, v, task // POINTS, task % POINTS)
         for task in range((t.filters + LANES - 1) // LANES):
             convolve_vector(&job, task, <real*>workspace)
         return
     for tile in prange(t.tiles, schedule="static", num_threads=threads):
-        tiles_in(t, v + tile * t.wide_channels, plane, x, tile, tile + 1, zeros)
+        tiles_in(t, v + tile_at(tile, t.units_in), t.units_in, x, tile, tile + 1, zeros)
     for task in prange(job.groups * POINTS, schedule="static", num_threads=threads):
-        arrange_tiles(t, packed + task * size, v, plane, task // POINTS, task % POINTS)
+        arrange_tiles(t, packed + task * size, v, task // POINTS, task % POINTS)
     for task in prange((t.filters + LANES - 1) // LANES, schedule="dynamic", num_threads=threads):
         convolve_vector(&job, task, <real*>(workspace + threadid() * workspace_per_thread))
 

@@ -16,18 +16,29 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
-from fastnn._core.kernels.matmul cimport panel_bounds, panel_product
+from fastnn._core.kernels.matmul cimport panel_bounds
 from fastnn._core.kernels.space_to_depth cimport blocks_of_images
-from fastnn._core.kernels.winograd_tiles cimport output_gradient_tile, weight_gradient_vector
+from fastnn._core.kernels.winograd_products cimport gradient_product
+from fastnn._core.kernels.winograd_tiles cimport (
+    GROUP_TILES,
+    PLANE,
+    UNIT,
+    UNIT_PLANES,
+    channel_at,
+    output_gradient_tile,
+    weight_gradient_vector,
+)
 from fastnn._core.kernels.winograd_tiling cimport (
     BLOCK_BYTES,
-    BLOCK_TILES,
     GRADIENT_BLOCK_BYTES,
-    UNIT,
+    Place,
     Tiling,
     block_start,
+    place_of,
+    tile_at,
     tiles_in,
     tiling_of,
+    to_next,
     weight_at,
     whole_units,
 )
@@ -39,6 +50,7 @@ from fastnn._core.step cimport Step, publish
 cdef enum:
     SUMS_BYTES = 25165824      # of all chunks: they should stay in the third-level cache
     MOST_CHUNKS = 8
+    PLANES_TO_SUMS = 4         # elements of a chunk's planes for each of its sums
     TASK_CHANNELS = 48         # of a panel's sums that a thread takes of a block of the team
 
 
@@ -58,68 +70,69 @@ cdef struct GradientPlanes:
     # 36 planes of V and of D for a block of tiles
     const real* zeros
     real* v
-    Py_ssize_t plane_v
+    Py_ssize_t v_group         # elements from a group of tiles to the next
     real* d
-    Py_ssize_t plane_d
+    Py_ssize_t d_group
 
 
-cdef GradientPlanes gradient_planes(const Tiling* t, Py_ssize_t tiles, real* workspace) noexcept nogil:
-    """A row of zeros, V and D of a block in a workspace."""
+cdef GradientPlanes gradient_planes(const Tiling* t, real* workspace) noexcept nogil:
+    """Pixels of zeros, V and D of a block in a workspace."""
     cdef GradientPlanes planes
     cdef Py_ssize_t wide = max(t.wide_channels, t.wide_filters)
-    planes.plane_v = tiles * t.wide_channels + UNIT
-    planes.plane_d = tiles * t.wide_filters + UNIT
+    planes.v_group, planes.d_group = t.units_in * UNIT_PLANES, t.units_out * UNIT_PLANES
     planes.zeros = workspace
-    planes.v = workspace + wide
-    planes.d = planes.v + PRODUCTS * planes.plane_v
-    memset(workspace, 0, wide * sizeof(real))
+    planes.v = workspace + POINTS * wide
+    planes.d = planes.v + t.gradient_groups * planes.v_group
+    memset(workspace, 0, POINTS * wide * sizeof(real))
     return planes
 
 
 cdef void gradient_tiles_in(
-    const Tiling* t, real* d, Py_ssize_t plane, const real* dy,
-    Py_ssize_t first, Py_ssize_t last, const real* zeros,
+    const Tiling* t, real* d, const real* dy, Py_ssize_t first, Py_ssize_t last, const real* zeros,
 ) noexcept nogil:
-    """d (36 planes, last - first tiles, wide_filters) = A dy A^T"""
-    cdef Py_ssize_t tile, image, of_image, top, left
+    """d (36 planes of last - first tiles) = A dy A^T"""
+    cdef Place place = place_of(t, first)
+    cdef Py_ssize_t tile
     cdef const real* gradient
-    for tile in range(first, last):
-        image = tile // t.tiles_of_image
-        of_image = tile - image * t.tiles_of_image
-        top = of_image // t.tiles_across * t.outputs
-        left = of_image % t.tiles_across * t.outputs
-        gradient = dy + image * t.out_height * t.out_width * t.filters
+    for tile in range(last - first):
+        gradient = dy + place.image * t.out_height * t.out_width * t.filters
         if t.taps == 3:
-            output_gradient_tile(3, d + (tile - first) * t.wide_filters, plane, gradient, top, left,
-                                 t.out_height, t.out_width, t.filters, zeros)
+            output_gradient_tile(3, d + tile_at(tile, t.units_out), PLANE, UNIT_PLANES, gradient,
+                                 place.row * t.outputs, place.column * t.outputs, t.out_height,
+                                 t.out_width, t.filters, zeros)
         else:
-            output_gradient_tile(5, d + (tile - first) * t.wide_filters, plane, gradient, top, left,
-                                 t.out_height, t.out_width, t.filters, zeros)
+            output_gradient_tile(5, d + tile_at(tile, t.units_out), PLANE, UNIT_PLANES, gradient,
+                                 place.row * t.outputs, place.column * t.outputs, t.out_height,
+                                 t.out_width, t.filters, zeros)
+        to_next(t, &place)
 
 
-cdef void gradient_product(
+cdef void panel_of_sums(
     const Tiling* t, real* sums, Py_ssize_t panel, Py_ssize_t first_channel, Py_ssize_t channels,
-    const real* v, const real* d, Py_ssize_t tiles, bint accumulate,
+    const GradientPlanes* planes, Py_ssize_t point, Py_ssize_t tiles, bint accumulate,
 ) noexcept nogil:
     """Some channels of a panel of sums (channels, filters) (+)= v^T (.., tiles) @ d (tiles, filters)"""
     cdef Py_ssize_t first, vectors, last_lanes
     panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
-    panel_product(vectors, channels, tiles, v + first_channel, 1, t.wide_channels,
-                  d + first, t.wide_filters, sums, vectors * LANES, NULL, accumulate, LANES)
+    gradient_product(sums, first, vectors,
+                     planes.v + channel_at(first_channel, UNIT_PLANES) + point * PLANE, planes.v_group,
+                     planes.d + point * PLANE, planes.d_group, tiles, channels, accumulate)
 
 
 cdef void bias_sums(
-    const Tiling* t, real* dbias, const real* d, Py_ssize_t tiles, bint accumulate,
+    const Tiling* t, real* dbias, const GradientPlanes* planes, Py_ssize_t tiles, bint accumulate,
 ) noexcept nogil:
-    """dbias (wide_filters) (+)= the sum over tiles of d (tiles, wide_filters) of the point (1, 1)"""
+    """dbias (wide_filters) (+)= the sum over the tiles of d of the point (1, 1)"""
+    cdef const real* d
     cdef Py_ssize_t first = 0, tile
     cdef vreal total
     while first < t.filters:
         total = v_set(0)
         if accumulate:
             total = v_load(dbias + first)
+        d = planes.d + (POINTS + 1) * PLANE + channel_at(first, UNIT_PLANES)
         for tile in range(tiles):
-            total += v_load(d + tile * t.wide_filters + first)
+            total += v_load(d + tile_at(tile, t.units_out))
         v_store(dbias + first, total)
         first += LANES
 
@@ -127,24 +140,27 @@ cdef void bias_sums(
 cdef void gradient_chunk(const Gradient* s, Py_ssize_t chunk, real* workspace) noexcept nogil:
     """The sums of a chunk of the tiles, block by block, by one thread."""
     cdef const Tiling* t = &s.t
-    cdef GradientPlanes planes = gradient_planes(t, t.gradient_block, workspace)
+    cdef GradientPlanes planes = gradient_planes(t, workspace)
     cdef real* sums = s.sums + chunk * s.chunk_size
     cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
     cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
-    cdef Py_ssize_t blocks = max(1, (tiles + t.gradient_block - 1) // t.gradient_block)
+    cdef Py_ssize_t blocks = gradient_blocks(t, tiles)
     cdef Py_ssize_t block, first, last, point, panel
     for block in range(blocks):
         first = begin + block_start(block, blocks, tiles)
         last = begin + block_start(block + 1, blocks, tiles)
-        tiles_in(t, planes.v, planes.plane_v, s.x, first, last, planes.zeros)
-        gradient_tiles_in(t, planes.d, planes.plane_d, s.dy, first, last, planes.zeros)
+        tiles_in(t, planes.v, t.units_in, s.x, first, last, planes.zeros)
+        gradient_tiles_in(t, planes.d, s.dy, first, last, planes.zeros)
         for point in range(PRODUCTS):
             for panel in range(t.panels):
-                gradient_product(t, sums + point * t.weight_plane + panel_start(t, panel), panel,
-                                 0, t.channels, planes.v + point * planes.plane_v,
-                                 planes.d + point * planes.plane_d, last - first, block > 0)
-        bias_sums(t, sums + PRODUCTS * t.weight_plane, planes.d + (POINTS + 1) * planes.plane_d,
-                  last - first, block > 0)
+                panel_of_sums(t, sums + point * t.weight_plane + panel_start(t, panel), panel,
+                              0, t.channels, &planes, point, last - first, block > 0)
+        bias_sums(t, sums + PRODUCTS * t.weight_plane, &planes, last - first, block > 0)
+
+
+cdef inline Py_ssize_t gradient_blocks(const Tiling* t, const Py_ssize_t tiles) noexcept nogil:
+    cdef Py_ssize_t most = t.gradient_groups * GROUP_TILES
+    return max(1, (tiles + most - 1) // most)
 
 
 cdef void gradient_chunk_by_team(
@@ -156,31 +172,40 @@ cdef void gradient_chunk_by_team(
     The only block of an only chunk needs no sums beyond a task: they stay in the thread's cache.
     """
     cdef const Tiling* t = &s.t
-    cdef GradientPlanes planes = gradient_planes(t, t.gradient_block, planes_workspace)
+    cdef GradientPlanes planes = gradient_planes(t, planes_workspace)
     cdef real* dbias = s.sums + chunk * s.chunk_size + PRODUCTS * t.weight_plane
     cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
     cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
-    cdef Py_ssize_t blocks = max(1, (tiles + t.gradient_block - 1) // t.gradient_block)
+    cdef Py_ssize_t blocks = gradient_blocks(t, tiles)
     cdef Py_ssize_t pieces = (t.channels + TASK_CHANNELS - 1) // TASK_CHANNELS
     cdef Py_ssize_t block, first, last, tile, task
     for block in range(blocks):
         first = begin + block_start(block, blocks, tiles)
         last = begin + block_start(block + 1, blocks, tiles)
-        for tile in prange(first, last, schedule="static", num_threads=threads):
-            tiles_in(t, planes.v + (tile - first) * t.wide_channels, planes.plane_v, s.x,
-                     tile, tile + 1, planes.zeros)
-            gradient_tiles_in(t, planes.d + (tile - first) * t.wide_filters, planes.plane_d, s.dy,
-                              tile, tile + 1, planes.zeros)
+        for tile in prange(last - first, schedule="static", num_threads=threads):
+            tiles_in(t, planes.v + tile_at(tile, t.units_in), t.units_in, s.x, first + tile,
+                     first + tile + 1, planes.zeros)
+            gradient_tiles_in(t, planes.d + tile_at(tile, t.units_out), s.dy, first + tile,
+                              first + tile + 1, planes.zeros)
         for task in prange(pieces * t.panels, schedule="static", num_threads=threads):
             gradient_task(s, &planes, chunk, last - first, task // t.panels * TASK_CHANNELS,
                           task % t.panels, block > 0,
                           <real*>(workspace + threadid() * workspace_per_thread)
                           if only_block(s) else NULL)
-        bias_sums(t, dbias, planes.d + (POINTS + 1) * planes.plane_d, last - first, block > 0)
+        bias_sums(t, dbias, &planes, last - first, block > 0)
+
+
+cdef inline Py_ssize_t chunks_of(const Gradient* s) noexcept nogil:
+    """Few enough that reading all sums takes little beside the planes; two if tiles allow, not one."""
+    cdef const Tiling* t = &s.t
+    cdef Py_ssize_t of_tiles = t.tiles * (t.channels + t.filters)
+    cdef Py_ssize_t of_sums = PLANES_TO_SUMS * t.channels * t.filters
+    cdef Py_ssize_t most = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
+    return max(1, min(most, t.tiles // GROUP_TILES, max(2, of_tiles // of_sums)))
 
 
 cdef inline bint only_block(const Gradient* s) noexcept nogil:
-    return s.chunks == 1 and s.t.tiles <= s.t.gradient_block
+    return s.chunks == 1 and s.t.tiles <= s.t.gradient_groups * GROUP_TILES
 
 
 cdef void gradient_task(
@@ -199,9 +224,8 @@ cdef void gradient_task(
         sums = (s.sums + chunk * s.chunk_size + first * t.channels
                 + first_channel * vectors * LANES)
     for point in range(PRODUCTS):
-        gradient_product(t, sums + point * plane, panel, first_channel, channels,
-                         planes.v + point * planes.plane_v, planes.d + point * planes.plane_d,
-                         tiles, accumulate)
+        panel_of_sums(t, sums + point * plane, panel, first_channel, channels, planes, point, tiles,
+                      accumulate)
     if own_sums != NULL:
         for channel in range(channels):
             gradient_out(s, own_sums + channel * vectors * LANES, plane, first_channel + channel,
@@ -295,8 +319,7 @@ cdef void conv2d_winograd_backward_parameters(
         shared += whole_units(g.images * t.height * t.width * t.channels)
     s.sums = shared
     s.chunk_size = PRODUCTS * t.weight_plane + t.wide_filters
-    s.chunks = min(SUMS_BYTES // (s.chunk_size * <Py_ssize_t>sizeof(real)), MOST_CHUNKS)
-    s.chunks = max(1, min(s.chunks, t.tiles // BLOCK_TILES))
+    s.chunks = chunks_of(&s)
     if threads > s.chunks or (only_block(&s) and s.chunk_size * <Py_ssize_t>sizeof(real) > BLOCK_BYTES):
         for chunk in range(s.chunks):
             gradient_chunk_by_team(&s, chunk, shared + s.chunks * s.chunk_size,

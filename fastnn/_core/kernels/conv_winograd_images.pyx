@@ -24,6 +24,7 @@ from fastnn._core.kernels.image_lanes cimport (
     tiles_of_registers,
 )
 from fastnn._core.kernels.winograd_tiles cimport (
+    UNIT,
     input_tile,
     output_gradient_tile,
     output_tile,
@@ -43,7 +44,6 @@ from fastnn._core.step cimport Step, publish
 
 
 cdef enum:
-    UNIT = 16                  # filters of U are rounded up to this, on every instruction set
     BAND_ELEMENTS = 131072     # of a band of x: half of a second-level cache in float32
 
 
@@ -68,7 +68,7 @@ cdef struct Job:
 
 cdef struct Space:
     # The workspace of a thread; images in it have LANES times as many channels
-    real* zeros                # a pixel
+    real* zeros                # as many pixels as a tile has in a row
     real* spare                # a pixel: of y, the bias; of dx, what lies outside
     real* band                 # rows of x, or dx
     real* row                  # pixels of y, or dy, of a row of tiles
@@ -106,12 +106,12 @@ cdef Space space_of(const Job* job, char* workspace) noexcept nogil:
     space.plane_v = job.block * g.channels * LANES + UNIT
     space.plane_m = job.block * g.filters * LANES + UNIT
     space.zeros = <real*>workspace
-    space.spare = space.zeros + wide
+    space.spare = space.zeros + POINTS * wide
     space.band = space.spare + wide
     space.row = space.band + min(job.band_rows, g.height) * g.width * g.channels * LANES
     space.v = space.row + job.outputs * g.out_width * g.filters * LANES
     space.m = space.v + PRODUCTS * space.plane_v
-    memset(space.zeros, 0, wide * sizeof(real))
+    memset(space.zeros, 0, POINTS * wide * sizeof(real))
     return space
 
 
@@ -185,13 +185,13 @@ cdef inline void tiles_forward(
     cdef const Convolution* g = &job.g
     cdef Py_ssize_t tile, channels = g.channels * LANES, filters = g.filters * LANES
     for tile in range(first, last):
-        input_tile(space.v + (tile - first) * channels, space.plane_v, space.band,
-                   top, tile * job.outputs - g.pad_left, band_rows, g.width, channels, space.zeros)
+        input_tile(space.v + (tile - first) * channels, space.plane_v, UNIT, space.band, top,
+                   tile * job.outputs - g.pad_left, band_rows, g.width, channels, space.zeros)
     products(job, space, last - first, False)
     for tile in range(first, last):
         output_tile(taps, space.row + tile * job.outputs * filters, g.out_width * filters, filters,
-                    space.m + (tile - first) * filters, space.plane_m, space.spare,
-                    rows, min(job.outputs, g.out_width - tile * job.outputs))
+                    space.m + (tile - first) * filters, space.plane_m, UNIT, space.spare, rows,
+                    min(job.outputs, g.out_width - tile * job.outputs))
 
 
 cdef void forward_task(const Job* job, Py_ssize_t task, char* workspace) noexcept nogil:
@@ -305,8 +305,8 @@ cdef inline void tiles_backward(
     cdef real* pixels[36]
     cdef int i
     for tile in range(first, last):
-        output_gradient_tile(taps, space.m + (tile - first) * filters, space.plane_m, space.row,
-                             0, tile * job.outputs, rows, g.out_width, filters, space.zeros)
+        output_gradient_tile(taps, space.m + (tile - first) * filters, space.plane_m, UNIT,
+                             space.row, 0, tile * job.outputs, rows, g.out_width, filters, space.zeros)
     products(job, space, last - first, True)
     for tile in range(first, last):
         for i in range(PRODUCTS):

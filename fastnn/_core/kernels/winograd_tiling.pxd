@@ -2,16 +2,15 @@
 
 from fastnn._core.kernels.convolution cimport Convolution
 from fastnn._core.kernels.matmul cimport panel_count
-from fastnn._core.kernels.winograd_tiles cimport input_tile
+from fastnn._core.kernels.winograd_tiles cimport GROUP_TILES, PLANE, UNIT, UNIT_PLANES, input_tile
 from fastnn._core.kernels.winograd_transforms cimport PRODUCTS
 from fastnn._core.simd cimport real
 
 
 cdef enum:
-    UNIT = 16                  # channels of a plane are rounded up to this, on every instruction set
-    BLOCK_BYTES = 524288       # of a block's planes: half of a second-level cache
-    BLOCK_TILES = 24           # a block is a multiple of this: whole register tiles (8 or 6 rows)
-    MOST_BLOCK_TILES = 96
+    # Of a block's planes: a quarter of a second-level cache, which holds U and pixels besides.
+    BLOCK_BYTES = 262144
+    MOST_GROUPS = 4            # of tiles in a block
     # A block of the weights' gradient: sums are read and written once for its tiles, which pays
     # for planes that only the third-level cache holds.
     GRADIENT_BLOCK_BYTES = 8388608
@@ -35,8 +34,10 @@ cdef struct Tiling:
     Py_ssize_t wide_channels   # rounded up to UNIT
     Py_ssize_t wide_filters
     Py_ssize_t panels          # of filters
-    Py_ssize_t block           # tiles, in the forward pass
-    Py_ssize_t gradient_block  # tiles, in the weights' gradient
+    Py_ssize_t units_in        # of UNIT channels
+    Py_ssize_t units_out       # of UNIT filters
+    Py_ssize_t block_groups    # of a block's tiles, in the forward pass
+    Py_ssize_t gradient_groups  # the same, in the weights' gradient
     Py_ssize_t weight_plane    # elements of a plane of U
     # Where a weight lies: those of a strided convolution are rearranged as its image is.
     Py_ssize_t stride
@@ -50,15 +51,23 @@ cdef inline Py_ssize_t whole_units(Py_ssize_t channels) noexcept nogil:
     return (channels + UNIT - 1) // UNIT * UNIT
 
 
-cdef inline Py_ssize_t block_tiles(Py_ssize_t bytes_of_block, Py_ssize_t bytes_of_tile) noexcept nogil:
-    cdef Py_ssize_t tiles = bytes_of_block // bytes_of_tile // BLOCK_TILES * BLOCK_TILES
-    return min(max(tiles, BLOCK_TILES), MOST_BLOCK_TILES)
+cdef inline Py_ssize_t units_of(Py_ssize_t channels) noexcept nogil:
+    return (channels + UNIT - 1) // UNIT
+
+
+cdef inline Py_ssize_t block_groups(Py_ssize_t bytes_of_block, Py_ssize_t units) noexcept nogil:
+    return min(max(bytes_of_block // (units * UNIT_PLANES * <Py_ssize_t>sizeof(real)), 1), MOST_GROUPS)
+
+
+cdef inline Py_ssize_t tile_at(Py_ssize_t tile, Py_ssize_t units) noexcept nogil:
+    """Where a tile of a block begins in its first plane."""
+    return tile // GROUP_TILES * units * UNIT_PLANES + tile % GROUP_TILES * UNIT
 
 
 cdef inline Tiling tiling_of(const Convolution* g, const bint of_gradient) noexcept nogil:
     """Of a convolution with a stride: tiles of the image and weights in blocks of stride x stride."""
     cdef Tiling t
-    cdef Py_ssize_t bytes_of_tile, pad_top = g.pad_top, pad_left = g.pad_left
+    cdef Py_ssize_t pad_top = g.pad_top, pad_left = g.pad_left
     t.stride = g.stride_height
     t.kernel_height, t.kernel_width = g.kernel_height, g.kernel_width
     t.weight_channels, t.weight_filters = g.channels, g.filters
@@ -82,10 +91,9 @@ cdef inline Tiling tiling_of(const Convolution* g, const bint of_gradient) noexc
     t.wide_filters = whole_units(t.filters)
     t.panels = panel_count(t.filters)
     t.weight_plane = t.channels * t.wide_filters + UNIT
-    bytes_of_tile = PRODUCTS * sizeof(real) * max(t.wide_channels, t.wide_filters)
-    t.block = block_tiles(BLOCK_BYTES, bytes_of_tile)
-    bytes_of_tile = PRODUCTS * sizeof(real) * (t.wide_channels + t.wide_filters)
-    t.gradient_block = block_tiles(GRADIENT_BLOCK_BYTES, bytes_of_tile)
+    t.units_in, t.units_out = units_of(t.channels), units_of(t.filters)
+    t.block_groups = block_groups(BLOCK_BYTES, max(t.units_in, t.units_out))
+    t.gradient_groups = block_groups(GRADIENT_BLOCK_BYTES, t.units_in + t.units_out)
     return t
 
 
@@ -109,17 +117,42 @@ cdef inline Py_ssize_t block_start(Py_ssize_t block, Py_ssize_t blocks, Py_ssize
     return min(tiles, block * ((tiles + 7) // 8) // blocks * 8)
 
 
+cdef struct Place:
+    # A tile of an image.
+    Py_ssize_t image
+    Py_ssize_t row             # of tiles
+    Py_ssize_t column
+
+
+cdef inline Place place_of(const Tiling* t, const Py_ssize_t tile) noexcept nogil:
+    cdef Place place
+    place.image = tile // t.tiles_of_image
+    place.row = tile % t.tiles_of_image // t.tiles_across
+    place.column = tile % t.tiles_of_image % t.tiles_across
+    return place
+
+
+cdef inline void to_next(const Tiling* t, Place* place) noexcept nogil:
+    """The next tile, without a division."""
+    place.column += 1
+    if place.column == t.tiles_across:
+        place.column = 0
+        place.row += 1
+        if place.row * t.tiles_across == t.tiles_of_image:
+            place.row = 0
+            place.image += 1
+
+
 cdef inline void tiles_in(
-    const Tiling* t, real* v, Py_ssize_t plane, const real* x,
-    Py_ssize_t first, Py_ssize_t last, const real* zeros,
+    const Tiling* t, real* v, const Py_ssize_t units, const real* x,
+    const Py_ssize_t first, const Py_ssize_t last, const real* zeros,
 ) noexcept nogil:
-    """v (36 planes, last - first tiles, wide_channels) = B^T x B"""
-    cdef Py_ssize_t tile, image, of_image
-    for tile in range(first, last):
-        image = tile // t.tiles_of_image
-        of_image = tile - image * t.tiles_of_image
-        input_tile(v + (tile - first) * t.wide_channels, plane,
-                   x + image * t.height * t.width * t.channels,
-                   of_image // t.tiles_across * t.outputs - t.pad_top,
-                   of_image % t.tiles_across * t.outputs - t.pad_left,
+    """v (36 planes of last - first tiles) = B^T x B"""
+    cdef Place place = place_of(t, first)
+    cdef Py_ssize_t tile
+    for tile in range(last - first):
+        input_tile(v + tile_at(tile, units), PLANE, UNIT_PLANES,
+                   x + place.image * t.height * t.width * t.channels,
+                   place.row * t.outputs - t.pad_top, place.column * t.outputs - t.pad_left,
                    t.height, t.width, t.channels, zeros)
+        to_next(t, &place)

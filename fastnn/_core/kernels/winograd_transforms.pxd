@@ -32,13 +32,13 @@ cdef inline void input_transform(
     cdef vreal even1 = x4 - 4 * x2
     cdef vreal odd1 = x3 - 4 * x1
     cdef vreal even2 = x4 - x2
-    cdef vreal odd2 = 2 * (x3 - x1)
-    v[0] = 4 * x0 - 5 * x2 + x4
+    cdef vreal odd2 = x3 - x1
+    v[0] = x4 + 4 * x0 - 5 * x2
     v[step] = even1 + odd1
     v[2 * step] = even1 - odd1
-    v[3 * step] = even2 + odd2
-    v[4 * step] = even2 - odd2
-    v[5 * step] = 4 * x1 - 5 * x3 + x5
+    v[3 * step] = even2 + 2 * odd2
+    v[4 * step] = even2 - 2 * odd2
+    v[5 * step] = x5 + 4 * x1 - 5 * x3
 
 
 cdef inline void output_transform(
