@@ -122,14 +122,13 @@ def lower(
             [size if isinstance(size, Size) else Size(constant=size) for size in call.sizes],
             call.scalars,
             call.nanoseconds,
-            workspace_bytes(call.workspace_per_thread, capacity),
+            per_thread,
             workspace_bytes(call.shared_workspace, capacity),
         )
 
+    per_thread = workspace_per_thread([call for _, call in calls], capacity)
     steps = [step(call) for _, call in calls]
-    workspace = max(
-        (s.workspace_per_thread * threads + s.shared_workspace for s in steps), default=0
-    )
+    workspace = per_thread * threads + max((s.shared_workspace for s in steps), default=0)
     program = Program(
         steps,
         segments(graph, [node for node, _ in calls]),
@@ -176,19 +175,24 @@ def segments(graph: Graph, nodes: list[Node]) -> tuple[int, int, int]:
     return counts[0], counts[1], counts[2]
 
 
-WORKSPACE_GAP = 65536
+HUGE_PAGE = 2 << 20
 UPDATES = {"sgd_update", "count_step", "squared_norm", "clip_factor"}
 
 
 def workspace_bytes(wanted: Size | int, capacity: int) -> int:
-    """A workspace in whole pages, a large one with a gap behind it.
-
-    A processor fetches ahead, beyond the end of what it is asked for: where the workspace of the
-    next thread lies there, it takes lines away that the other core is writing.
-    """
+    """A workspace in whole pages."""
     count = wanted.at(capacity) if isinstance(wanted, Size) else wanted
-    gap = WORKSPACE_GAP if count >= LARGE else 0
-    return -(-int(count) // PAGE) * PAGE + gap
+    return -(-int(count) // PAGE) * PAGE
+
+
+def workspace_per_thread(calls: list[Call], capacity: int) -> int:
+    """From a thread's workspace to that of the next, the same in all steps: it stays in one core.
+
+    Large ones lie in huge pages of their own. Where two cores write in one page, even to lines far
+    from each other, each may take half as long again if the cores share no cache.
+    """
+    most = max((workspace_bytes(call.workspace_per_thread, capacity) for call in calls), default=0)
+    return most + HUGE_PAGE if most >= LARGE else most
 
 
 def source_address(value: Value, keep_alive: list[Any]) -> int:
