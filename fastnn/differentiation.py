@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import to_array
 from fastnn._compiler import compile_gradient
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.execution import as_array, input_spec, layer_names, working_dtype
@@ -67,7 +68,7 @@ def vjp(module: Module, *inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
     results = [lowered.view(output).copy() for output in graph.outputs]
 
     def pullback(gradient: Any) -> Any:
-        program.load(len(arrays), *flatten_structure(gradient))
+        program.load(len(arrays), *map(to_array, flatten_structure(gradient)))
         program.backward()
         found = []
         for value in graph.inputs[: len(arrays)]:
