@@ -405,3 +405,43 @@ def test_a_list_of_arrays_stays_several_inputs():
 
     step = fastnn.TrainingStep(Sum(), nn.MSELoss())
     assert step.forward([X, X], 2 * X) == 0.0
+
+
+@pytest.mark.parametrize(
+    "use", [lambda m: m(X), lambda m: list(m.parameters()), lambda m: m.train()]
+)
+def test_a_module_that_was_not_initialized_says_so(use):
+    class Forgetful(nn.Module):
+        def __init__(self):
+            pass
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(AttributeError, match=r"Forgetful is not init.*super\(\).__init__\(\)"):
+        use(Forgetful())
+    with pytest.raises(AttributeError, match="'Linear' object has no attribute 'wieght'"):
+        _ = nn.Linear(2, 2).wieght
+
+
+def test_a_layer_set_before_super_init():
+    class Early(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 2)
+
+    with pytest.raises(AttributeError, match=r"Early.layer is set before super\(\).__init__\(\)"):
+        Early()
+
+
+def test_pullback_after_the_weights_have_changed(model):
+    y, pullback = fastnn.vjp(model, X)
+    model[0].weight.data[0, 0] += 1
+    with pytest.raises(RuntimeError, match="parameter '0.weight' has changed"):
+        pullback(y)
+
+
+def test_pullback_after_the_parameters_have_moved(model):
+    y, pullback = fastnn.vjp(model, X)
+    fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.0))(X, Y)
+    with pytest.raises(RuntimeError, match="where they lie"):
+        pullback(y)
