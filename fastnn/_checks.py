@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def to_array(data: Any) -> NDArray[Any]:
+    """What a caller gave, as an array: here all data come in.
+
+    Raises
+    ------
+    ValueError
+        For a masked array, or a list of some, in which anything is masked: the values under the
+        mask would count as any others.
+    """
+    parts = data if isinstance(data, (list, tuple)) else (data,)
+    for part in parts:
+        if isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part):
+            count = int(np.ma.count_masked(part))
+            raise ValueError(
+                f"got a masked array of shape {part.shape} with {count} value{'s' * (count > 1)} "
+                "masked, expected an array without: fill them in (array.filled(value)) or leave "
+                "these examples out"
+            )
+    return np.asarray(data)
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None, where: str = "") -> int:

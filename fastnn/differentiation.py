@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import to_array
 from fastnn._compiler import compile_gradient
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
-from fastnn.nn.execution import as_array, input_spec, layer_names, working_dtype
+from fastnn.nn.execution import (
+    as_array,
+    described,
+    input_spec,
+    layer_names,
+    working_dtype,
+)
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import ensure_gradients
 from fastnn.random import new_seed
@@ -37,6 +44,8 @@ def vjp(module: Module, *inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
         ``pullback(dy)`` with dy of the output's shape gives the gradient of ``sum(output * dy)``
         with respect to the input (a tuple for several inputs; None for labels, a loss's target
         and whatever else has no gradient) and puts those of the parameters into their ``grad``.
+        It may be called again, with another dy. It raises a RuntimeError once a parameter is
+        another than it was in the forward pass: the gradient would be that of neither point.
 
     Examples
     --------
@@ -65,9 +74,21 @@ def vjp(module: Module, *inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
     program.load(0, *arrays)
     program.forward()
     results = [lowered.view(output).copy() for output in graph.outputs]
+    kept = lowered.arena.copy()  # the backward pass uses memory of the forward pass again
+    forward_state = [
+        (name, parameter, described(parameter), parameter.storage.copy())
+        for name, parameter in module.named_parameters()
+    ]
 
     def pullback(gradient: Any) -> Any:
-        program.load(len(arrays), *flatten_structure(gradient))
+        for name, parameter, place, values in forward_state:
+            if described(parameter) != place or parameter.storage.tobytes() != values.tobytes():
+                raise RuntimeError(
+                    f"vjp: parameter {name!r} has changed (its values, or where they lie) between "
+                    "the forward pass and this call of pullback; call vjp again"
+                )
+        lowered.arena[...] = kept
+        program.load(len(arrays), *map(to_array, flatten_structure(gradient)))
         program.backward()
         found = []
         for value in graph.inputs[: len(arrays)]:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from fastnn._checks import to_array
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -166,7 +168,7 @@ class Preprocessor:
         -------
         ndarray, shape of `X`
         """
-        X = np.asarray(X)
+        X = to_array(X)
         return self.fit(X).transform(X)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.floating]:
@@ -299,7 +301,7 @@ class Preprocessor:
         return tuple(n for axis, n in enumerate(shape) if axis not in self._averaged_axes)
 
     def _samples(self, X: ArrayLike, method: str) -> NDArray[Any]:
-        X = np.asarray(X)
+        X = to_array(X)
         if X.dtype.kind not in "biuf":
             raise TypeError(
                 f"{self._where(method)}: expected integers, booleans or real floats, "

@@ -341,3 +341,107 @@ def test_labels_beyond_64_bits_with_a_sign():
     labels[1] = 1
     assert loss(scores, labels) == loss(scores, labels.astype(np.int64))
     assert trainer.fit(scores, labels, epochs=1)["loss"] == [pytest.approx(np.log(4), rel=0.5)]
+
+
+# -- what data may be --------------------------------------------------------------------------
+
+MASKED = np.ma.array(X, mask=np.arange(24).reshape(4, 6) == 7)
+MASKED_LABELS = np.ma.array(Y, mask=[False, True, False, False])
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda trainer: trainer.model(MASKED),
+        lambda trainer: trainer.step(MASKED, Y),
+        lambda trainer: trainer.step(X, MASKED_LABELS),
+        lambda trainer: trainer.step.epoch(MASKED, Y),
+        lambda trainer: trainer.step.measure(X, MASKED_LABELS),
+        lambda trainer: trainer.fit(MASKED, Y, epochs=1),
+        lambda trainer: trainer.fit([MASKED], Y, epochs=1),
+        lambda trainer: trainer.fit(X, Y, epochs=1, validation_data=(X, MASKED_LABELS)),
+        lambda trainer: trainer.evaluate(X, MASKED_LABELS),
+        lambda trainer: trainer.predict(MASKED),
+        lambda trainer: fastnn.vjp(trainer.model, MASKED),
+        lambda trainer: fastnn.vjp(trainer.model, X)[1](MASKED[:, :3]),
+        lambda trainer: fastnn.profile(trainer.model, trainer.loss, MASKED, Y),
+        lambda trainer: fastnn.preprocessing.Standardize().fit(MASKED),
+        lambda trainer: fastnn.preprocessing.Standardize().fit_transform(MASKED),
+        lambda trainer: fastnn.preprocessing.Standardize().fit(X).transform(MASKED),
+        lambda trainer: fastnn.datasets.train_test_split(MASKED, Y),
+        lambda trainer: next(fastnn.datasets.batches(X, MASKED_LABELS)),
+        lambda trainer: fastnn.diagnostics.preprocessing_check(MASKED),
+        lambda trainer: fastnn.diagnostics.overfit_check(trainer.model, trainer.loss, MASKED, Y),
+        lambda trainer: fastnn.search.cross_validate(len, {}, MASKED, Y),
+    ],
+)
+def test_masked_arrays_are_refused(model, use):
+    trainer = fastnn.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(ValueError, match=r"masked array of shape .* 1 values? masked.*filled"):
+        use(trainer)
+
+
+def test_a_masked_array_without_anything_masked_is_an_array(model):
+    np.testing.assert_array_equal(model(np.ma.array(X)), model(X))
+
+
+def test_steps_take_lists(model, step):
+    expected = fastnn.TrainingStep(copy.deepcopy(model), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    lists = X.tolist(), Y.tolist()
+    assert step(*lists) == expected(X, Y)
+    assert step.forward(*lists) == expected.forward(X, Y)
+    assert step.epoch(*lists) == expected.epoch(X, Y)
+    assert step.measure(*lists) == expected.measure(X, Y)
+    assert fastnn.profile(model, nn.CrossEntropyLoss(), *lists).batch_size == 4
+    with pytest.raises(fastnn.TrainingDiverged, match="'input'"):
+        step.epoch([[np.nan] * 6] * 4, lists[1])
+
+
+def test_a_list_of_arrays_stays_several_inputs():
+    class Sum(nn.Module):
+        def forward(self, inputs):
+            assert isinstance(inputs, list)
+            return inputs[0] + inputs[1]
+
+    step = fastnn.TrainingStep(Sum(), nn.MSELoss())
+    assert step.forward([X, X], 2 * X) == 0.0
+
+
+@pytest.mark.parametrize(
+    "use", [lambda m: m(X), lambda m: list(m.parameters()), lambda m: m.train()]
+)
+def test_a_module_that_was_not_initialized_says_so(use):
+    class Forgetful(nn.Module):
+        def __init__(self):
+            pass
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(AttributeError, match=r"Forgetful is not init.*super\(\).__init__\(\)"):
+        use(Forgetful())
+    with pytest.raises(AttributeError, match="'Linear' object has no attribute 'wieght'"):
+        _ = nn.Linear(2, 2).wieght
+
+
+def test_a_layer_set_before_super_init():
+    class Early(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 2)
+
+    with pytest.raises(AttributeError, match=r"Early.layer is set before super\(\).__init__\(\)"):
+        Early()
+
+
+def test_pullback_after_the_weights_have_changed(model):
+    y, pullback = fastnn.vjp(model, X)
+    model[0].weight.data[0, 0] += 1
+    with pytest.raises(RuntimeError, match="parameter '0.weight' has changed"):
+        pullback(y)
+
+
+def test_pullback_after_the_parameters_have_moved(model):
+    y, pullback = fastnn.vjp(model, X)
+    fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.0))(X, Y)
+    with pytest.raises(RuntimeError, match="where they lie"):
+        pullback(y)

@@ -404,3 +404,16 @@ def test_a_listed_network_is_freed_at_once():
     gone = weakref.ref(model)
     del model
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    "middle", [nn.ReLU(), nn.Sequential(nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Tanh())]
+)
+def test_a_pullback_may_be_called_again(middle):
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(6, 8), middle, nn.Linear(8, 3))
+    y, pullback = fastnn.vjp(model, rng.standard_normal((4, 6)))
+    first, weight = pullback(y), model[0].weight.grad.copy()
+    pullback(rng.standard_normal(y.shape))
+    np.testing.assert_array_equal(pullback(y), first)
+    np.testing.assert_array_equal(model[0].weight.grad, weight)

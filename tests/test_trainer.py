@@ -227,7 +227,7 @@ def test_a_finished_line_of_progress_fits_on_80_columns(X, y, capsys, monkeypatc
 def test_several_inputs_where_a_layer_takes_one(rng):
     x, y = rng.standard_normal((5, 4)), np.array([0, 1, 1, 0, 1])
     trainer = fastnn.Trainer(nn.Linear(4, 2), nn.CrossEntropyLoss(), fastnn.optim.SGD(lr=0.1))
-    message = r"linear: got a tuple of 5 traced values as input, expected one: .* \(np.stack makes"
+    message = r"linear: got a list of 5 traced values as input, expected one: .* \(np.stack makes"
     with pytest.raises(TypeError, match=message):
         trainer.fit(list(x), y)
     with pytest.raises(TypeError, match=message):

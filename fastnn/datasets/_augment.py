@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import whole
+from fastnn._checks import to_array, whole
 from fastnn._core.augmentation import Augmentation
 from fastnn._core.dispatch import kernels
 
@@ -127,7 +127,7 @@ class Augment:
 
 def check_images(X: ArrayLike) -> NDArray[np.uint8]:
     """C-contiguous images of bytes, or TypeError, ValueError."""
-    images = np.asarray(X)
+    images = to_array(X)
     if images.dtype != np.uint8:
         raise TypeError(f"augment: got images of {images.dtype}, expected uint8")
     if images.ndim != 4:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from fastnn._checks import to_array
 from fastnn.datasets._augment import Augment, check_images
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def _samples(
     function: str, data: ArrayLike, name: str, beside: NDArray[Any] | None = None
 ) -> NDArray[Any]:
     """The data as an array of samples, as many as there are in `beside`."""
-    array = np.asarray(data)
+    array = to_array(data)
     if array.ndim == 0:
         raise ValueError(
             f"{function}: expected {name} with samples along its first axis, got a single "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import to_array
 from fastnn._compiler import CompiledFunction, compile_function
 from fastnn._compiler.graph import Spec
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
@@ -37,7 +38,7 @@ class ProgramCache:
     def run(self, module: Module, inputs: tuple) -> Any:
         """The module's results on arrays (or nested tuples, lists and dicts of them)."""
         key: Hashable
-        if len(inputs) == 1 and isinstance(inputs[0], np.ndarray):
+        if len(inputs) == 1 and type(inputs[0]) is np.ndarray:
             arrays: Sequence[NDArray] = inputs
             key = inputs[0].shape[1:], inputs[0].dtype.char
         else:
@@ -121,9 +122,32 @@ class Same:
 
 def as_array(value: Any) -> NDArray:
     """An input as an array with a batch axis."""
-    array = np.asarray(value)
+    array = to_array(value)
     require_batch(array)
     return array
+
+
+def map_data(function: Callable[[Any], Any], data: Any) -> Any:
+    """`function` of each array in a structure of data; lists of numbers are arrays."""
+    if type(data) is np.ndarray or is_one_array(data):
+        return function(data)
+    if isinstance(data, dict):
+        return {key: map_data(function, item) for key, item in data.items()}
+    parts = [map_data(function, item) for item in data]
+    named = isinstance(data, tuple) and hasattr(data, "_fields")
+    return type(data)(*parts) if named else type(data)(parts)
+
+
+def is_one_array(data: Any) -> bool:
+    """Whether it stands for one array, and not for several: tuples and dicts never do."""
+    if not isinstance(data, list):
+        return not isinstance(data, (tuple, dict))
+    first: Any = data
+    while isinstance(first, (list, tuple)):
+        if not first:
+            return True
+        first = first[0]
+    return not isinstance(first, dict) and np.ndim(first) == 0
 
 
 def require_batch(array: NDArray) -> None:

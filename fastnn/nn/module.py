@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from fastnn.nn.summary import Summary
 
 
+SET_BY_INIT = frozenset(("_programs", "_members", "_buffers", "training"))
+
+
 @dataclass(frozen=True)
 class Members:
     """Modules and parameters inside a module, each once, as they were at a `MembershipVersion`.
@@ -103,6 +106,18 @@ class Module:
             return self._record(graph, inputs)
         return self._programs.run(self, inputs)
 
+    if not TYPE_CHECKING:  # to a type checker it would be an attribute of every name
+
+        def __getattr__(self, name: str) -> Any:
+            """What is missing: of a module that is not initialized, say why."""
+            where = type(self).__name__
+            if "_buffers" not in self.__dict__ and name in SET_BY_INIT:
+                raise AttributeError(
+                    f"{where} is not initialized: call super().__init__() at the start of "
+                    f"{where}.__init__"
+                )
+            raise AttributeError(f"{where!r} object has no attribute {name!r}", name=name, obj=self)
+
     def _record(self, graph: Any, inputs: tuple) -> Any:
         outer = graph.layer
         graph.layer = graph.layer_names.get(id(self), outer)
@@ -114,7 +129,8 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if "_buffers" not in self.__dict__ and not name.startswith("_"):
             raise AttributeError(
-                f"{type(self).__name__}.{name} is set before super().__init__() was called"
+                f"{type(self).__name__}.{name} is set before super().__init__() was called: call "
+                f"it at the start of {type(self).__name__}.__init__"
             )
         present = self.__dict__.get(name)
         if isinstance(present, Parameter) and not isinstance(value, (Parameter, type(None))):

@@ -7,9 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
-import numpy as np
-
-from fastnn._checks import whole
+from fastnn._checks import to_array, whole
 from fastnn._version import __version__
 from fastnn.search.fold import Metric
 from fastnn.search.halving import as_halving
@@ -291,7 +289,7 @@ def as_arrays(data: Any) -> Any:
         return {key: as_arrays(item) for key, item in data.items()}
     if isinstance(data, tuple):
         return tuple(as_arrays(item) for item in data)
-    array = np.asarray(data)
+    array = to_array(data)
     if array.ndim == 0:
         raise ValueError(f"got {array!r} as data, expected arrays with examples along axis 0")
     return array

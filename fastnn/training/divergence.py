@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import whole
+from fastnn._checks import to_array, whole
 from fastnn._core.epoch import run_epoch
 from fastnn._core.program import note_value_change
+from fastnn.nn.execution import map_data
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,6 +139,7 @@ def run_guarded(
     The parts of an epoch that returns to Python now and then share a `snapshot`.
     """
     batch_size = whole("batch_size", batch_size, 1)
+    X, y = map_data(to_array, X), map_data(to_array, y)
     arrays = step._prepare_epoch(X, y, indices, batch_size)
     renewed: tuple[list[NDArray], list[NDArray]] | None
     if snapshot is None:

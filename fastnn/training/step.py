@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import whole
+from fastnn._checks import to_array, whole
 from fastnn._compiler import CompiledFunction, compile_training
 from fastnn._compiler.graph import Graph
 from fastnn._compiler.lower import LoweredGraph
@@ -16,7 +16,15 @@ from fastnn._core.aligned import address_of
 from fastnn._core.epoch import run_epoch
 from fastnn._core.rounds import Feed
 from fastnn.datasets._augment import Augment, check_images
-from fastnn.nn.execution import as_array, input_spec, layer_names, modes_of, state_of, working_dtype
+from fastnn.nn.execution import (
+    as_array,
+    input_spec,
+    layer_names,
+    map_data,
+    modes_of,
+    state_of,
+    working_dtype,
+)
 from fastnn.nn.module import Module
 from fastnn.nn.parameter import Parameter, ensure_gradients
 from fastnn.nn.version import LayoutVersion, StructureVersion
@@ -128,9 +136,10 @@ class TrainingStep:
         Where there is nothing but to measure (and no optimizer whose program would do that too),
         it has no backward pass.
         """
-        if isinstance(inputs, np.ndarray) and isinstance(targets, np.ndarray):
+        if type(inputs) is np.ndarray and type(targets) is np.ndarray:
             arrays = [inputs, targets]
         else:
+            inputs, targets = map_data(to_array, inputs), map_data(to_array, targets)
             arrays = [as_array(leaf) for leaf in flatten_structure([inputs, targets])]
         versions = (StructureVersion.count, LayoutVersion.count)
         if versions != self._versions:
@@ -159,6 +168,7 @@ class TrainingStep:
         self, inputs: Any, targets: Any, indices: Any, batch_size: int, measures: bool = False
     ) -> list[NDArray]:
         """As `_prepare`, for batches of all rows, or of those that `indices` names."""
+        inputs = map_data(to_array, inputs)
         first = as_array(flatten_structure(inputs)[0])
         total = len(first) if indices is None else len(np.atleast_1d(indices))
         return self._prepare(inputs, targets, min(batch_size, max(1, total)), measures)

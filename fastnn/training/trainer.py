@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import whole
+from fastnn._checks import to_array, whole
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.datasets import Augment, train_test_split
 from fastnn.datasets._augment import check_images
 from fastnn.nn import functional
-from fastnn.nn.execution import as_array
+from fastnn.nn.execution import as_array, map_data
 from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, MultiMarginLoss
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
@@ -419,20 +419,18 @@ class Trainer:
 
 def convert(data: Any, dtype: np.dtype | None, copies: bool = True) -> Any:
     """Data as arrays; with `copies` in the model's precision, once for all epochs."""
-    if isinstance(data, (tuple, dict)) or (
-        isinstance(data, list) and data and isinstance(data[0], np.ndarray)
-    ):
-        items = data.items() if isinstance(data, dict) else enumerate(data)
-        converted = {key: convert(item, dtype, copies) for key, item in items}
-        return converted if isinstance(data, dict) else tuple(converted.values())
-    array = np.asarray(data)
-    if not copies:
+
+    def converted(item: Any) -> NDArray:
+        array = to_array(item)
+        if not copies:
+            return array
+        if dtype is None and array.dtype.kind in "iub" and array.dtype != np.uint64:
+            return np.ascontiguousarray(array, np.int64)
+        if array.dtype.kind in "biuf":  # uint64 as it is: the program sees what does not fit
+            return np.ascontiguousarray(array, dtype or array.dtype)
         return array
-    if dtype is None and array.dtype.kind in "iub" and array.dtype != np.uint64:
-        return np.ascontiguousarray(array, np.int64)
-    if array.dtype.kind in "biuf":  # uint64 as it is: the program sees what does not fit
-        return np.ascontiguousarray(array, dtype or array.dtype)
-    return array
+
+    return map_data(converted, data)
 
 
 def split(inputs: Any, targets: Any, validation_data: Any, share: float, rng: Any) -> tuple:
