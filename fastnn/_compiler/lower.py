@@ -16,9 +16,8 @@ from fastnn._core.dispatch import kernels
 from fastnn._core.external import External
 from fastnn._core.program import ABSENT, ADDRESS, ARENA, EXTERNAL, Program
 
-# Operators that draw from the run's random key.
-RANDOM = ("dropout", "dropout_channels")
-LABEL_OPERATORS = ("cross_entropy", "multi_margin")
+# Behind a large workspace, see `workspace_bytes`.
+WORKSPACE_GAP = 65536
 
 
 class LoweredStep(NamedTuple):
@@ -145,7 +144,7 @@ def lower(
         least = node.operator.least_batch(node)
         if least > 1:
             program.require_batch(least, f"layer {node.layer!r} ({node.operator.name}) in training")
-    is_random = any(node.operator.name in RANDOM for node in nodes)
+    is_random = any(node.operator.is_random for node in nodes)
     return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace, is_random)
 
 
@@ -168,15 +167,13 @@ def keep_constants(program: Program, graph: Graph, nodes: list[Node]) -> None:
 def segments(graph: Graph, nodes: list[Node]) -> tuple[int, int, int]:
     """How many steps belong to forward, backward and update."""
     forward = set(graph.nodes[: graph.forward_count])
-    update = {node for node in graph.nodes if not node.outputs or node.operator.name in UPDATES}
     counts = [0, 0, 0]
     for node in nodes:
-        counts[0 if node in forward else 2 if node in update else 1] += 1
+        counts[0 if node in forward else 2 if node.operator.is_update else 1] += 1
     return counts[0], counts[1], counts[2]
 
 
 HUGE_PAGE = 2 << 20
-UPDATES = {"sgd_update", "count_step", "squared_norm", "clip_factor"}
 
 
 def workspace_bytes(wanted: Size | int, capacity: int) -> int:
@@ -208,7 +205,8 @@ def external(graph: Graph, value: Value) -> External:
     name = value.source.name if isinstance(value.source, Input) else "output"
     classes, ignore_index = 0, 0
     for node in graph.nodes:
-        if node.operator.name in LABEL_OPERATORS and node.inputs[1] is value:
+        labels = node.operator.labels
+        if labels is not None and node.inputs[labels] is value:
             classes = node.inputs[0].columns
             ignore_index = node.attributes.get("ignore_index", 0)  # 0 is a label like any other
     return External(name, value.shape, value.dtype, value.batched, classes, ignore_index)

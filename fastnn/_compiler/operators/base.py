@@ -82,6 +82,10 @@ class Operator:
     reads_beyond : inputs of which a kernel reads (never uses) a vector beyond the end, which must
         therefore not lie in memory of the caller's
     updates_state : has an effect besides its outputs, and is kept even if they are not used
+    is_update : part of an optimizer's step, which a program runs apart from backward
+    is_random : draws from the run's random key
+    labels : the input, if any, whose elements number the columns of the first input; a program
+        checks them before it runs
     layout : how it wants images to lie: "any", "channels", "plain" or "as it is"
         (fastnn/_compiler/layout.py)
     """
@@ -91,6 +95,9 @@ class Operator:
     is_view = False
     reads_beyond: tuple[int, ...] = ()
     updates_state = False
+    is_update = False
+    is_random = False
+    labels: int | None = None
     layout = "any"
 
     def infer(self, node: Node) -> list[Spec]:

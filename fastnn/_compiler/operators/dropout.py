@@ -21,6 +21,7 @@ class Dropout(Operator):
     """
 
     name = "dropout"
+    is_random = True
     in_place = ((0, 0),)
     kernel = "dropout_forward"
 

@@ -27,6 +27,8 @@ class LabelLoss(Operator):
     weights, the number of correct rows and of rows that count.
     """
 
+    labels = 1
+
     def infer(self, node):
         scores, labels, weight = node.inputs
         require(

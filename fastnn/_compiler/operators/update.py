@@ -22,6 +22,7 @@ class SGDUpdate(Operator):
 
     name = "sgd_update"
     updates_state = True
+    is_update = True
 
     def infer(self, node):
         return []
@@ -51,6 +52,7 @@ class CountStep(Operator):
 
     name = "count_step"
     updates_state = True
+    is_update = True
 
     def infer(self, node):
         return []
@@ -63,6 +65,7 @@ class SquaredNorm(Operator):
     """The sum of squares of a run of the flat gradient."""
 
     name = "squared_norm"
+    is_update = True
 
     def infer(self, node):
         return [Spec((1,), node.inputs[0].dtype, batched=False)]
@@ -88,6 +91,7 @@ class ClipFactor(Operator):
     """min(1, max_norm / norm) and the norm; inputs squared norms side by side in one buffer."""
 
     name = "clip_factor"
+    is_update = True
 
     def infer(self, node):
         scalar = Spec((1,), node.inputs[0].dtype, batched=False)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph, Value
-from fastnn._compiler.lower import RANDOM
 from fastnn._core.aligned import aligned_zeros
 from fastnn.nn.parameter import Parameter
 
@@ -115,4 +114,4 @@ def weight_in_graph(graph: Graph, weight: Any, storage_axes: tuple[int, ...]) ->
 
 def new_salt(graph: Graph) -> int:
     """What tells the masks of a run apart; counted by graph, so that a seed repeats a run."""
-    return 1 + sum(node.operator.name in RANDOM for node in graph.nodes)
+    return 1 + sum(node.operator.is_random for node in graph.nodes)
