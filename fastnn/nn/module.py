@@ -224,9 +224,10 @@ class Module:
         prefix : str, default=""
             The name of this module.
 
-        Returns
-        -------
-        iterator of (str, Module)
+        Yields
+        ------
+        name : str
+        module : Module
         """
         yield prefix, self
         for name, module in self._listed().modules:
