@@ -34,6 +34,7 @@ cdef enum:
     FEW_COLUMNS = 16
     # Elements of a piece of work: 16 KB of each operand in float, which stay in L1.
     CHUNK = 4096
+    SUM_VECTORS = 16           # a power of two, as LANES is
 
 
 cdef inline Py_ssize_t rows_of_chunk(const Py_ssize_t columns) noexcept nogil:
@@ -70,15 +71,23 @@ cdef inline real row_maximum(const real* x, const Py_ssize_t n) noexcept nogil:
 cdef inline real row_exponentials(
     real* y, const real* x, const Py_ssize_t n, const real maximum,
 ) noexcept nogil:
-    """y (n,) = exp(x (n,) - maximum), unless y is NULL; returns their sum. y may be x."""
-    cdef vreal total = v_set(0), exponential
+    """y (n,) = exp(x (n,) - maximum), unless y is NULL; returns their sum. y may be x.
+
+    The sum is of sums of SUM_VECTORS: added to one total one after another, a thousand columns would
+    lose several digits of the last place where vectors are short.
+    """
+    cdef vreal total = v_set(0), part = v_set(0), exponential
     cdef Py_ssize_t i = 0
     while i + LANES <= n:
         exponential = v_exp(v_load(x + i) - maximum)
-        total += exponential
+        part += exponential
         if y != NULL:
             v_store(y + i, exponential)
         i += LANES
+        if i & (SUM_VECTORS * LANES - 1) == 0:
+            total += part
+            part = v_set(0)
+    total += part
     if i < n:
         exponential = v_exp(load_first_logits(x + i, n - i) - maximum)
         total += exponential

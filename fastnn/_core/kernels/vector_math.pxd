@@ -36,16 +36,24 @@ cdef enum:
     ELU = 5
 
 
+cdef inline real log_two_high() noexcept nogil:
+    """log(2) in so few bits that a product with a whole power of two's exponent is exact."""
+    return <real>0.693359375 if sizeof(real) == 4 else <real>0.693147180369123816490
+
+
+cdef inline real log_two_low() noexcept nogil:
+    """What log(2) is beyond `log_two_high`."""
+    return <real>-2.12194440054690583e-4 if sizeof(real) == 4 else <real>1.90821492927058770002e-10
+
+
 cdef inline vreal reduced_argument(vreal x, vreal* power) noexcept nogil:
     """r in [-log(2)/2, log(2)/2] and a whole power with x = power log(2) + r.
 
-    log(2) is subtracted in two parts, the first exact in few bits, so that r keeps every digit.
+    log(2) is subtracted in two parts, so that r keeps every digit.
     """
     cdef vreal whole = v_round(x * <real>1.44269504088896340736)
     power[0] = whole
-    if sizeof(real) == 4:
-        return (x - whole * <real>0.693359375) - whole * <real>-2.12194440054690583e-4
-    return (x - whole * <real>0.693147180369123816490) - whole * <real>1.90821492927058770002e-10
+    return (x - whole * log_two_high()) - whole * log_two_low()
 
 
 cdef inline vreal taylor_expm1(vreal r) noexcept nogil:
@@ -125,7 +133,8 @@ cdef inline vreal v_log(vreal x) noexcept nogil:
     power = v_select(large, power + 1, power)
     cdef vreal s = (m - 1) / (m + 1)
     cdef vreal z = s * s
-    cdef vreal result = power * <real>0.69314718055994530942 + (2 * s + s * z * artanh_series(z))
+    cdef vreal result = power * log_two_high() + (
+        power * log_two_low() + (2 * s + s * z * artanh_series(z)))
     cdef real smallest = 1.17549435e-38 if sizeof(real) == 4 else 2.2250738585072014e-308
     result = v_select(v_less(x, v_set(smallest)), v_set(-INFINITY), result)
     # What is not below infinity is infinity or NaN.
