@@ -235,7 +235,7 @@ def test_interrupt_returns_with_a_usable_model():
     )
     try:
         assert child.stdout.readline().strip() == "ready"
-        time.sleep(0.5)
+        time.sleep(0.5)  # the epochs are under way, which nothing tells while they run
         child.send_signal(signal.SIGINT)
         started = time.perf_counter()
         output, errors = child.communicate(timeout=60)

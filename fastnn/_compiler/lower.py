@@ -9,15 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
-from fastnn._compiler.memory import LARGE, PAGE, MemoryPlan, plan_memory
+from fastnn._compiler.memory import MemoryPlan, plan_memory
 from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
-from fastnn._core.aligned import address_of, aligned_empty, aligned_zeros
+from fastnn._core.aligned import (
+    HUGE_PAGE_BYTES,
+    LARGE_BYTES,
+    PAGE_BYTES,
+    address_of,
+    aligned_empty,
+    aligned_zeros,
+)
 from fastnn._core.dispatch import kernels
 from fastnn._core.external import External
 from fastnn._core.program import ABSENT, ADDRESS, ARENA, EXTERNAL, Program
-
-# Behind a large workspace, see `workspace_bytes`.
-WORKSPACE_GAP = 65536
 
 
 class LoweredStep(NamedTuple):
@@ -173,13 +177,10 @@ def segments(graph: Graph, nodes: list[Node]) -> tuple[int, int, int]:
     return counts[0], counts[1], counts[2]
 
 
-HUGE_PAGE = 2 << 20
-
-
 def workspace_bytes(wanted: Size | int, capacity: int) -> int:
     """A workspace in whole pages."""
     count = wanted.at(capacity) if isinstance(wanted, Size) else wanted
-    return -(-int(count) // PAGE) * PAGE
+    return -(-int(count) // PAGE_BYTES) * PAGE_BYTES
 
 
 def workspace_per_thread(calls: list[Call], capacity: int) -> int:
@@ -189,7 +190,7 @@ def workspace_per_thread(calls: list[Call], capacity: int) -> int:
     from each other, each may take half as long again if the cores share no cache.
     """
     most = max((workspace_bytes(call.workspace_per_thread, capacity) for call in calls), default=0)
-    return most + HUGE_PAGE if most >= LARGE else most
+    return most + HUGE_PAGE_BYTES if most >= LARGE_BYTES else most
 
 
 def source_address(value: Value, keep_alive: list[Any]) -> int:

@@ -17,15 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fastnn._compiler.graph import Graph, Value
-
-ALIGNMENT = 64
-# A load that follows a store waits for it if the lower twelve bits of their addresses agree. Two
-# large arrays a few bytes off a multiple of 4,096 would meet so at every vector; from the same
-# place within a page, a store only meets loads that came before it.
-PAGE = 4096
-LARGE = 32768
-# What a kernel may read, and never use, beyond the end of a value.
-SLACK = 64
+from fastnn._core.aligned import CACHE_LINE, LARGE_BYTES, PAGE_BYTES, SLACK_BYTES
 
 
 @dataclass(eq=False)
@@ -152,8 +144,8 @@ def measure(
         if keep_all:
             group.first = 0
         examples = capacity if value.batched else 1
-        size = value.size * examples * itemsizes[value.dtype] + SLACK
-        alignment = PAGE if size >= LARGE else ALIGNMENT
+        size = value.size * examples * itemsizes[value.dtype] + SLACK_BYTES
+        alignment = PAGE_BYTES if size >= LARGE_BYTES else CACHE_LINE
         group.size = max(group.size, -(-size // alignment) * alignment)
 
 

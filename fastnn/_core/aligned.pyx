@@ -10,10 +10,14 @@ from libc.string cimport memset
 
 cnp.import_array()
 
-cdef enum:
+cpdef enum:
     CACHE_LINE = 64
+    # A load that follows a store waits for it if the lower twelve bits of their addresses agree. Two
+    # large arrays a few bytes off a multiple of 4,096 would meet so at every vector; from the same
+    # place within a page, a store only meets loads that came before it.
     PAGE_BYTES = 4096
     LARGE_BYTES = 32768
+    HUGE_PAGE_BYTES = 2097152
     # What a kernel may read (and never use) beyond the last element of a buffer.
     SLACK_BYTES = 64
 
@@ -21,7 +25,7 @@ cdef enum:
 def aligned_empty(Py_ssize_t count, dtype):
     """An uninitialized array at the start of a cache line, with slack to read beyond its end.
 
-    A large one starts on a page (fastnn/_compiler/memory.py tells why).
+    A large one starts on a page.
     """
     cdef cnp.dtype kind = np.dtype(dtype)
     cdef Py_ssize_t size = count * kind.itemsize

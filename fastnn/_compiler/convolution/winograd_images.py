@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from fastnn._compiler.convolution.algorithm import BACKWARD_PARAMETERS, Algorithm, Workspace
 from fastnn._compiler.convolution.geometry import Geometry
+from fastnn._compiler.convolution.winograd import POINTS, PRODUCTS, UNIT, whole_units
 from fastnn._core.dispatch import constants
 
-NUMBERS = constants("conv_winograd_images")  # explained there
-UNIT = NUMBERS.UNIT
-BAND_ELEMENTS = NUMBERS.BAND_ELEMENTS
-PRODUCTS = NUMBERS.PRODUCTS
-POINTS = NUMBERS.POINTS
+BAND_ELEMENTS = constants("conv_winograd_images").BAND_ELEMENTS  # explained there
 MOST_TILES = 4  # that are worked on together, on any instruction set
 VECTOR_BYTES = 64  # of the widest vector
 
@@ -30,7 +27,7 @@ class WinogradImages(Algorithm):
         )
 
     def prepared_elements(self, geometry: Geometry, direction: str) -> int:
-        return PRODUCTS * (geometry.channels * -(-geometry.filters // UNIT) * UNIT + UNIT)
+        return PRODUCTS * (geometry.channels * whole_units(geometry.filters) + UNIT)
 
     def workspace(self, geometry: Geometry, direction: str, itemsize: int) -> Workspace:
         channels, filters = geometry.channels, geometry.filters

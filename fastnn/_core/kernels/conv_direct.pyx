@@ -11,7 +11,7 @@ Forward and backward to the input are one loop over bands of the output, which t
 from cython.parallel cimport prange, threadid
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
-from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport copy_panel, panel_bounds, panel_count, transpose_panel
 from fastnn._core.kernels.patch_tile cimport patch_product
 from fastnn._core.kernels.patches cimport (
@@ -21,7 +21,6 @@ from fastnn._core.kernels.patches cimport (
     Patches,
     Space,
     Taps,
-    ceiling,
     part_of_band,
     patches_of_gradient,
     patches_of_input,

@@ -10,14 +10,13 @@ threads. Where partial sums are large there are fewer of them, and slices of the
 from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
-from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport panel_bounds, panel_count
 from fastnn._core.kernels.patch_tile cimport patch_product
 from fastnn._core.kernels.patches cimport (
     Band,
     Patches,
     Space,
-    ceiling,
     patches_of_input,
     pixel_tables,
     space_of,

@@ -19,7 +19,7 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
-from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport panel_bounds, transpose_square
 from fastnn._core.kernels.space_to_depth cimport blocks_of_images, image_row
 from fastnn._core.kernels.winograd_products cimport forward_product
@@ -147,7 +147,7 @@ cdef void conv2d_winograd_weight(
     cdef Tiling t = tiling_of(g, g.for_backward)
     cdef Py_ssize_t tasks = t.channels, task
     if g.for_backward:
-        tasks = (t.channels + LANES - 1) // LANES
+        tasks = ceiling(t.channels, LANES)
     if threads == 1:
         for task in range(tasks):
             weight_task(&t, u, weight, task, g.for_backward)
@@ -250,7 +250,7 @@ cdef void forward(
     Forward* f, char* workspace, Py_ssize_t workspace_per_thread, real* shared, int threads,
 ) noexcept nogil:
     cdef Tiling* t = &f.t
-    cdef Py_ssize_t blocks = (t.tiles + t.block_groups * GROUP_TILES - 1) // (t.block_groups * GROUP_TILES)
+    cdef Py_ssize_t blocks = ceiling(t.tiles, t.block_groups * GROUP_TILES)
     cdef Py_ssize_t block
     if threads == 1:
         for block in range(blocks):
@@ -258,12 +258,12 @@ cdef void forward(
         return
     if (t.tiles < TEAM_WORTH_TILES * threads
             and PRODUCTS * t.weight_plane * <Py_ssize_t>sizeof(real) > TEAM_WORTH_BYTES):
-        blocks = (t.tiles + MOST_GROUPS * GROUP_TILES - 1) // (MOST_GROUPS * GROUP_TILES)
+        blocks = ceiling(t.tiles, MOST_GROUPS * GROUP_TILES)
         for block in range(blocks):
             forward_team_block(f, block_start(block, blocks, t.tiles),
                                block_start(block + 1, blocks, t.tiles), shared, threads)
         return
-    blocks = (blocks + threads - 1) // threads * threads
+    blocks = ceiling(blocks, threads) * threads
     for block in prange(blocks, schedule="static", num_threads=threads):
         forward_block(f, block, blocks, <real*>(workspace + threadid() * workspace_per_thread))
 

@@ -18,7 +18,7 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_forward_row
-from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.winograd_tiles cimport PLANE, UNIT_PLANES, channel_at, output_vector
 from fastnn._core.kernels.winograd_tiling cimport (
     Place,
@@ -83,7 +83,7 @@ cdef void conv2d_winograd_few_weight(
 ) noexcept nogil:
     """The weights in the order in which they are read"""
     cdef Tiling t = tiling_of(g, False)
-    cdef Py_ssize_t vector, vectors = (t.filters + LANES - 1) // LANES
+    cdef Py_ssize_t vector, vectors = ceiling(t.filters, LANES)
     if threads == 1:
         for vector in range(vectors):
             arrange_vector(&t, prepared, weight, vector)
@@ -215,7 +215,7 @@ cdef void convolve_vector(const Job* job, Py_ssize_t vector, real* m) noexcept n
     cdef const Tiling* t = &job.t
     cdef const real* weights = job.weights + vector * t.channels * TAPS * LANES
     cdef Py_ssize_t v_row = t.channels * POINTS * GROUP, group, tile
-    cdef Py_ssize_t block, blocks = (t.channels + CHANNELS - 1) // CHANNELS, channel, channel_end
+    cdef Py_ssize_t block, blocks = ceiling(t.channels, CHANNELS), channel, channel_end
     for block in range(blocks):
         channel = block * t.channels // blocks
         channel_end = (block + 1) * t.channels // blocks
@@ -247,7 +247,7 @@ cdef void conv2d_winograd_few_forward(
     job.t = tiling_of(g, False)
     job.y, job.weights, job.bias = y, prepared, bias
     job.activation, job.slope = g.activation, slope
-    job.groups = (t.tiles + GROUP - 1) // GROUP
+    job.groups = ceiling(t.tiles, GROUP)
     zeros = shared
     packed = zeros + POINTS * t.wide_channels
     v = packed + PRODUCTS * job.groups * GROUP * t.wide_channels
@@ -258,14 +258,14 @@ cdef void conv2d_winograd_few_forward(
         tiles_in(t, v, t.units_in, x, 0, t.tiles, zeros)
         for task in range(job.groups * POINTS):
             arrange_tiles(t, packed + task * size, v, task // POINTS, task % POINTS)
-        for task in range((t.filters + LANES - 1) // LANES):
+        for task in range(ceiling(t.filters, LANES)):
             convolve_vector(&job, task, <real*>workspace)
         return
     for tile in prange(t.tiles, schedule="static", num_threads=threads):
         tiles_in(t, v + tile_at(tile, t.units_in), t.units_in, x, tile, tile + 1, zeros)
     for task in prange(job.groups * POINTS, schedule="static", num_threads=threads):
         arrange_tiles(t, packed + task * size, v, task // POINTS, task % POINTS)
-    for task in prange((t.filters + LANES - 1) // LANES, schedule="dynamic", num_threads=threads):
+    for task in prange(ceiling(t.filters, LANES), schedule="dynamic", num_threads=threads):
         convolve_vector(&job, task, <real*>(workspace + threadid() * workspace_per_thread))
 
 

@@ -15,7 +15,7 @@ The sum of dy over a tile, for dbias, is already in D: its plane of the point (1
 from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
-from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport panel_bounds
 from fastnn._core.kernels.space_to_depth cimport blocks_of_images
 from fastnn._core.kernels.winograd_products cimport gradient_product
@@ -159,8 +159,7 @@ cdef void gradient_chunk(const Gradient* s, Py_ssize_t chunk, real* workspace) n
 
 
 cdef inline Py_ssize_t gradient_blocks(const Tiling* t, const Py_ssize_t tiles) noexcept nogil:
-    cdef Py_ssize_t most = t.gradient_groups * GROUP_TILES
-    return max(1, (tiles + most - 1) // most)
+    return max(1, ceiling(tiles, t.gradient_groups * GROUP_TILES))
 
 
 cdef void gradient_chunk_by_team(
@@ -177,7 +176,7 @@ cdef void gradient_chunk_by_team(
     cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
     cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
     cdef Py_ssize_t blocks = gradient_blocks(t, tiles)
-    cdef Py_ssize_t pieces = (t.channels + TASK_CHANNELS - 1) // TASK_CHANNELS
+    cdef Py_ssize_t pieces = ceiling(t.channels, TASK_CHANNELS)
     cdef Py_ssize_t block, first, last, tile, task
     for block in range(blocks):
         first = begin + block_start(block, blocks, tiles)

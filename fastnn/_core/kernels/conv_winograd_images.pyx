@@ -16,7 +16,7 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
-from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.image_lanes cimport (
     into_lanes,
     lanes_product,
@@ -30,6 +30,7 @@ from fastnn._core.kernels.winograd_tiles cimport (
     output_tile,
     weight_vector,
 )
+from fastnn._core.kernels.winograd_tiling cimport whole_units
 from fastnn._core.kernels.winograd_transforms cimport POINTS, PRODUCTS
 from fastnn._core.simd cimport (
     LANES,
@@ -78,10 +79,6 @@ cdef struct Space:
     Py_ssize_t plane_m
 
 
-cdef inline Py_ssize_t ceiling(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return (a + b - 1) // b
-
-
 cdef Job job_of(const Convolution* g) noexcept nogil:
     cdef Job job
     job.g = g[0]
@@ -89,7 +86,7 @@ cdef Job job_of(const Convolution* g) noexcept nogil:
     job.outputs = 7 - job.taps
     job.tiles_down = ceiling(g.out_height, job.outputs)
     job.tiles_across = ceiling(g.out_width, job.outputs)
-    job.wide_filters = ceiling(g.filters, UNIT) * UNIT
+    job.wide_filters = whole_units(g.filters)
     # A line more, so that the planes of an element lie in different sets of the cache.
     job.weight_plane = g.channels * job.wide_filters + UNIT
     job.block = ceiling(job.tiles_across, ceiling(job.tiles_across, tiles_of_registers()))
@@ -403,12 +400,7 @@ cdef void run_conv2d_winograd_images_backward_input(const Step* s) noexcept nogi
         <real>s.scalar[0], s.workspace, s.workspace_per_thread, s.threads)
 
 
-CONSTANTS = {
-    "UNIT": UNIT,
-    "BAND_ELEMENTS": BAND_ELEMENTS,
-    "POINTS": POINTS,
-    "PRODUCTS": PRODUCTS,
-}
+CONSTANTS = {"BAND_ELEMENTS": BAND_ELEMENTS}
 KERNELS = {
     "conv2d_winograd_images_weight": publish(run_conv2d_winograd_images_weight),
     "conv2d_winograd_images_forward": publish(run_conv2d_winograd_images_forward),

@@ -29,6 +29,11 @@ cdef struct Convolution:
     bint for_backward             # of a weight to prepare: for the pass back to the input
 
 
+cdef inline Py_ssize_t ceiling(const Py_ssize_t a, const Py_ssize_t b) noexcept nogil:
+    """a / b, rounded up"""
+    return (a + b - 1) // b
+
+
 cdef inline Convolution convolution_of(const Step* s) noexcept nogil:
     """The order of fastnn/_compiler/convolution/geometry.py."""
     return Convolution(s.size[0], s.size[1], s.size[2], s.size[3], s.size[4], s.size[5], s.size[6],

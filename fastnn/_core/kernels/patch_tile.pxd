@@ -12,7 +12,7 @@ Each sum runs in the same order whichever tile holds it. A is read element by el
 beyond; of the last row of B up to LANES - 1 elements beyond are read (never used).
 """
 
-from fastnn._core.kernels.patches cimport ceiling
+from fastnn._core.kernels.convolution cimport ceiling
 from fastnn._core.simd cimport (
     LANES,
     TILE_ROWS,

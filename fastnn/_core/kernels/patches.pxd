@@ -20,7 +20,7 @@ its phase. Each phase is a convolution of dy with stride 1 and the taps of its o
 input pixel is written once, and by one thread.
 """
 
-from fastnn._core.kernels.convolution cimport Convolution
+from fastnn._core.kernels.convolution cimport Convolution, ceiling
 from fastnn._core.simd cimport real
 from libc.string cimport memcpy, memset
 
@@ -90,10 +90,6 @@ cdef struct Space:
     int* pixels
     int* outputs
     int* taps
-
-
-cdef inline Py_ssize_t ceiling(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return (a + b - 1) // b
 
 
 cdef inline void cut_into_bands(Patches* p) noexcept nogil:

@@ -151,10 +151,7 @@ cdef inline void output_vector(
     const real* m, const Py_ssize_t plane, vreal bias,
     const Py_ssize_t rows, const Py_ssize_t columns, const Py_ssize_t lanes,
 ) noexcept nogil:
-    """LANES filters of a tile, all its pixels if `whole`, else (rows, columns) of `lanes` filters.
-
-    `plane` is a literal where it is called.
-    """
+    """LANES filters of a tile, all its pixels if `whole`, else (rows, columns) of `lanes` filters."""
     cdef vreal along[24]
     cdef vreal outputs[4]
     cdef int i, j

@@ -1,9 +1,8 @@
 """A convolution as Winograd's tiles: how many, in which blocks, and their way into the planes."""
 
-from fastnn._core.kernels.convolution cimport Convolution
+from fastnn._core.kernels.convolution cimport Convolution, ceiling
 from fastnn._core.kernels.matmul cimport panel_count
 from fastnn._core.kernels.winograd_tiles cimport GROUP_TILES, PLANE, UNIT, UNIT_PLANES, input_tile
-from fastnn._core.kernels.winograd_transforms cimport PRODUCTS
 from fastnn._core.simd cimport real
 
 
@@ -48,11 +47,7 @@ cdef struct Tiling:
 
 
 cdef inline Py_ssize_t whole_units(Py_ssize_t channels) noexcept nogil:
-    return (channels + UNIT - 1) // UNIT * UNIT
-
-
-cdef inline Py_ssize_t units_of(Py_ssize_t channels) noexcept nogil:
-    return (channels + UNIT - 1) // UNIT
+    return ceiling(channels, UNIT) * UNIT
 
 
 cdef inline Py_ssize_t block_groups(Py_ssize_t bytes_of_block, Py_ssize_t units) noexcept nogil:
@@ -71,7 +66,7 @@ cdef inline Tiling tiling_of(const Convolution* g, const bint of_gradient) noexc
     t.stride = g.stride_height
     t.kernel_height, t.kernel_width = g.kernel_height, g.kernel_width
     t.weight_channels, t.weight_filters = g.channels, g.filters
-    t.taps = <int>((g.kernel_height + t.stride - 1) // t.stride)
+    t.taps = <int>ceiling(g.kernel_height, t.stride)
     t.outputs = 7 - t.taps
     t.height, t.width, t.channels = g.height, g.width, g.channels
     if t.stride > 1:
@@ -84,14 +79,13 @@ cdef inline Tiling tiling_of(const Convolution* g, const bint of_gradient) noexc
         t.out_height, t.out_width, t.filters = t.height, t.width, t.channels
         t.height, t.width, t.channels = g.out_height, g.out_width, g.filters
         t.pad_top, t.pad_left = t.taps - 1 - pad_top, t.taps - 1 - pad_left
-    t.tiles_across = (t.out_width + t.outputs - 1) // t.outputs
-    t.tiles_of_image = (t.out_height + t.outputs - 1) // t.outputs * t.tiles_across
+    t.tiles_across = ceiling(t.out_width, t.outputs)
+    t.tiles_of_image = ceiling(t.out_height, t.outputs) * t.tiles_across
     t.tiles = g.images * t.tiles_of_image
-    t.wide_channels = whole_units(t.channels)
-    t.wide_filters = whole_units(t.filters)
+    t.wide_channels, t.wide_filters = whole_units(t.channels), whole_units(t.filters)
     t.panels = panel_count(t.filters)
     t.weight_plane = t.channels * t.wide_filters + UNIT
-    t.units_in, t.units_out = units_of(t.channels), units_of(t.filters)
+    t.units_in, t.units_out = ceiling(t.channels, UNIT), ceiling(t.filters, UNIT)
     t.block_groups = block_groups(BLOCK_BYTES, max(t.units_in, t.units_out))
     t.gradient_groups = block_groups(GRADIENT_BLOCK_BYTES, t.units_in + t.units_out)
     return t
