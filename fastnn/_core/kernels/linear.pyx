@@ -8,7 +8,7 @@ result while that is in the cache.
 from cython.parallel cimport prange, threadid
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
-from fastnn._core.kernels.convolution cimport Convolution, convolution_of
+from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport (
     DEPTH_BLOCK,
     panel_bounds,
@@ -30,6 +30,11 @@ from fastnn._core.simd cimport (
 )
 from fastnn._core.step cimport Step, publish
 
+
+cdef enum:
+    # Rows of a block where there are many: packing a panel is a hundredth of the work on it, and
+    # their operands stay in the second-level cache up to some hundred columns.
+    BLOCK_ROWS = 512
 
 cdef enum Epilogue:
     # What is done to a block of the result while it is in the cache.
@@ -93,7 +98,7 @@ cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept
 
 cdef inline Py_ssize_t block_start(Py_ssize_t block, Py_ssize_t blocks, Py_ssize_t rows) noexcept nogil:
     """Blocks end at whole tiles, so that all but the last are made of full ones."""
-    cdef Py_ssize_t tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    cdef Py_ssize_t tiles = ceiling(rows, TILE_ROWS)
     return min(rows, block * tiles // blocks * TILE_ROWS)
 
 
@@ -102,9 +107,10 @@ cdef void multiply(
 ) noexcept nogil:
     """All panels and blocks, by one thread or by the team.
 
-    A block packs its panel anew, so there are as few blocks of rows as balance the threads.
+    A block packs its panel anew, so there are as few blocks of rows as balance the threads; but of
+    many rows (the pixels of a 1 x 1 convolution) a block's stay in the cache from panel to panel.
     """
-    cdef Py_ssize_t tiles = (p.rows + TILE_ROWS - 1) // TILE_ROWS
+    cdef Py_ssize_t tiles = ceiling(p.rows, TILE_ROWS)
     cdef Py_ssize_t task
     p.tail = tail_of(p.rows, p.columns, p.depth) if p.a_depth == 1 else 0
     p.panels = panel_count(p.columns - p.tail) + (p.tail > 0)
@@ -116,10 +122,12 @@ cdef void multiply(
     elif p.tail == 0:
         # As many for each thread, some of them a vector narrower: 500 columns are 12 panels, not 11,
         # of which one thread had 18 vectors, the other 14.
-        p.panels = (p.panels + threads - 1) // threads * threads
+        p.panels = ceiling(p.panels, threads) * threads
+    if p.panels > 1 and p.rows >= 2 * BLOCK_ROWS * threads:
+        p.blocks = ceiling(p.rows, BLOCK_ROWS * threads) * threads
     if p.panels * p.blocks == 1 or threads == 1:
         # Not even a region of one thread: it would cost as much as a small product.
-        for task in range(p.panels):
+        for task in range(p.panels * p.blocks):
             product_task(p, task, <real*>workspace)
         return
     for task in prange(p.panels * p.blocks, schedule="static", num_threads=threads):
