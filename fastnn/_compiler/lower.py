@@ -125,19 +125,25 @@ def lower(
             [size if isinstance(size, Size) else Size(constant=size) for size in call.sizes],
             call.scalars,
             call.nanoseconds,
-            per_thread,
+            distance,
             workspace_bytes(call.shared_workspace, capacity),
         )
 
-    per_thread = workspace_per_thread([call for _, call in calls], capacity)
+    # The same for all steps: a thread's workspace stays in the cache of its core.
+    per_thread = max(
+        (workspace_bytes(call.workspace_per_thread, capacity) for _, call in calls), default=0
+    )
+    distance = distance_of_workspaces(per_thread)
     steps = [step(call) for _, call in calls]
-    workspace = per_thread * threads + max((s.shared_workspace for s in steps), default=0)
+    shared = max((s.shared_workspace for s in steps), default=0)
+    # Not of zeros, which would cost more than a short training.
+    workspaces = aligned_empty(distance * threads + shared, np.uint8)
     program = Program(
         steps,
         segments(graph, [node for node, _ in calls]),
         [external(graph, value) for value in externals],
         arena,
-        aligned_empty(workspace, np.uint8),  # zeros would cost more than a short training
+        workspaces,
         capacity,
         threads,
         keep_alive,
@@ -149,6 +155,7 @@ def lower(
         if least > 1:
             program.require_batch(least, f"layer {node.layer!r} ({node.operator.name}) in training")
     is_random = any(node.operator.is_random for node in nodes)
+    workspace = per_thread * threads + shared
     return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace, is_random)
 
 
@@ -183,14 +190,14 @@ def workspace_bytes(wanted: Size | int, capacity: int) -> int:
     return -(-int(count) // PAGE_BYTES) * PAGE_BYTES
 
 
-def workspace_per_thread(calls: list[Call], capacity: int) -> int:
-    """From a thread's workspace to that of the next, the same in all steps: it stays in one core.
+def distance_of_workspaces(per_thread: int) -> int:
+    """From a thread's workspace to that of the next.
 
     Large ones lie in huge pages of their own. Where two cores write in one page, even to lines far
-    from each other, each may take half as long again if the cores share no cache.
+    from each other, each may take half as long again if the cores share no cache. What lies
+    between is never touched.
     """
-    most = max((workspace_bytes(call.workspace_per_thread, capacity) for call in calls), default=0)
-    return most + HUGE_PAGE_BYTES if most >= LARGE_BYTES else most
+    return per_thread + HUGE_PAGE_BYTES if per_thread >= LARGE_BYTES else per_thread
 
 
 def source_address(value: Value, keep_alive: list[Any]) -> int:
