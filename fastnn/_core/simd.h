@@ -30,6 +30,9 @@ typedef int32_t real_bits;
 #include <immintrin.h>
 #define VECTOR_BYTES 32
 #else
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 #define VECTOR_BYTES 16
 #endif
 
@@ -56,6 +59,29 @@ typedef real_bits vmask __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof
 FASTNN_INLINE vreal v_load(const real *p) { return *(const vreal *)p; }
 FASTNN_INLINE void v_store(real *p, vreal v) { *(vreal *)p = v; }
 FASTNN_INLINE vreal v_set(real x) { return x - (vreal){0}; }
+
+/* To memory past the caches, without a read of the line before. p is a multiple of VECTOR_BYTES, and
+ * v_end_stream makes the stores of this thread visible before those that follow it. */
+FASTNN_INLINE void v_stream(real *p, vreal v) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(v, (vreal *)p);
+#elif defined(__AVX512F__)
+  _mm512_stream_si512((__m512i *)p, (__m512i)v);
+#elif defined(__AVX__)
+  _mm256_stream_si256((__m256i *)p, (__m256i)v);
+#elif defined(__SSE2__)
+  _mm_stream_si128((__m128i *)p, (__m128i)v);
+#else
+  v_store(p, v);
+#endif
+}
+FASTNN_INLINE void v_end_stream(void) {
+#if defined(__SSE2__)
+  _mm_sfence();
+#else
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+#endif
+}
 
 /* Asks for the line of memory at p: to read it soon, to write it, or only into the second cache. */
 FASTNN_INLINE void v_prefetch(const void *p) { __builtin_prefetch(p); }
@@ -117,6 +143,37 @@ FASTNN_INLINE vmask v_and_not(vmask a, vmask b) { return a & ~b; }
 FASTNN_INLINE vmask v_or(vmask a, vmask b) { return a | b; }
 FASTNN_INLINE vreal v_select(vmask mask, vreal a, vreal b) {
   return (vreal)((mask & (vmask)a) | (~mask & (vmask)b));
+}
+/* a where x <= 0, else b: also where x is NaN. */
+FASTNN_INLINE vreal v_select_not_positive(vreal x, vreal a, vreal b) {
+#if defined(__AVX512F__) && defined(FASTNN_DOUBLE)
+  return (vreal)_mm512_mask_blend_pd(
+      _mm512_cmp_pd_mask((__m512d)x, _mm512_setzero_pd(), _CMP_LE_OQ), (__m512d)b, (__m512d)a);
+#elif defined(__AVX512F__)
+  return (vreal)_mm512_mask_blend_ps(
+      _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_LE_OQ), (__m512)b, (__m512)a);
+#else
+  return v_select(v_less_equal(x, v_set(0)), a, b);
+#endif
+}
+/* v, or the limit where v is below it, or above it; NaN stays. */
+FASTNN_INLINE vreal v_at_least(vreal v, real limit) {
+#if defined(__AVX512F__) && defined(FASTNN_DOUBLE)
+  return (vreal)_mm512_max_pd((__m512d)v_set(limit), (__m512d)v);
+#elif defined(__AVX512F__)
+  return (vreal)_mm512_max_ps((__m512)v_set(limit), (__m512)v);
+#else
+  return v_select(v_less(v, v_set(limit)), v_set(limit), v);
+#endif
+}
+FASTNN_INLINE vreal v_at_most(vreal v, real limit) {
+#if defined(__AVX512F__) && defined(FASTNN_DOUBLE)
+  return (vreal)_mm512_min_pd((__m512d)v_set(limit), (__m512d)v);
+#elif defined(__AVX512F__)
+  return (vreal)_mm512_min_ps((__m512)v_set(limit), (__m512)v);
+#else
+  return v_select(v_less(v_set(limit), v), v_set(limit), v);
+#endif
 }
 /* v where the mask is false, zero where it is true. */
 FASTNN_INLINE vreal v_zero_where(vmask mask, vreal v) { return (vreal)((vmask)v & ~mask); }

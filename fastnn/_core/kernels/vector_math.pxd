@@ -11,6 +11,8 @@ the input of an activation need not be kept.
 from fastnn._core.simd cimport (
     real,
     v_abs,
+    v_at_least,
+    v_at_most,
     v_copy_sign,
     v_exponent,
     v_less,
@@ -19,6 +21,7 @@ from fastnn._core.simd cimport (
     v_round,
     v_scale_by_power,
     v_select,
+    v_select_not_positive,
     v_set,
     v_zero_where,
     vmask,
@@ -58,14 +61,14 @@ cdef inline vreal reduced_argument(vreal x, vreal* power) noexcept nogil:
 
 cdef inline vreal taylor_expm1(vreal r) noexcept nogil:
     """exp(r) - 1 for |r| <= log(2)/2 by its series: the first term left out is below half a unit."""
+    cdef vreal square = r * r
     cdef vreal p
     if sizeof(real) == 4:
-        p = r * <real>(1.0 / 5040) + <real>(1.0 / 720)
-        p = p * r + <real>(1.0 / 120)
-        p = p * r + <real>(1.0 / 24)
-        p = p * r + <real>(1.0 / 6)
-        p = p * r + <real>0.5
-        return p * (r * r) + r
+        # In pairs, which need not wait for each other.
+        p = (r * <real>(1.0 / 5040) + <real>(1.0 / 720)) * square + (
+            r * <real>(1.0 / 120) + <real>(1.0 / 24))
+        p = p * square + (r * <real>(1.0 / 6) + <real>0.5)
+        return p * square + r
     p = r * <real>(1.0 / 6227020800.0) + <real>(1.0 / 479001600)
     p = p * r + <real>(1.0 / 39916800)
     p = p * r + <real>(1.0 / 3628800)
@@ -77,7 +80,7 @@ cdef inline vreal taylor_expm1(vreal r) noexcept nogil:
     p = p * r + <real>(1.0 / 24)
     p = p * r + <real>(1.0 / 6)
     p = p * r + <real>0.5
-    return p * (r * r) + r
+    return p * square + r
 
 
 cdef inline vreal v_exp(vreal x) noexcept nogil:
@@ -86,19 +89,22 @@ cdef inline vreal v_exp(vreal x) noexcept nogil:
     cdef real highest = 89 if sizeof(real) == 4 else 710
     cdef vreal power
     cdef vmask too_small = v_less(x, v_set(lowest))
-    x = v_select(v_less(v_set(highest), x), v_set(highest), x)
+    x = v_at_most(x, highest)
     cdef vreal r = reduced_argument(v_zero_where(too_small, x), &power)
     return v_zero_where(too_small, v_scale_by_power(taylor_expm1(r) + 1, power))
 
 
-cdef inline vreal v_expm1_of_negative(vreal x) noexcept nogil:
-    """exp(x) - 1 for x <= 0, accurate near zero too: 2^k (exp(r) - 1) + (2^k - 1)."""
-    cdef real lowest = -60
-    cdef vreal power
-    x = v_select(v_less(x, v_set(lowest)), v_set(lowest), x)
-    cdef vreal r = reduced_argument(x, &power)
-    cdef vreal scale = v_scale_by_power(v_set(1), power)
-    return scale * taylor_expm1(r) + (scale - 1)
+cdef inline vreal expm1_of_negative(vreal x, real scale) noexcept nogil:
+    """scale (exp(x) - 1) for x <= 0, accurate near zero too.
+
+    With x = k log(2) + r it is scale 2^k (exp(r) - 1) + scale (2^k - 1). The error of a log(2) in one
+    part is k units in the last place of r, which 2^k makes nothing of.
+    """
+    x = v_at_least(x, -60)
+    cdef vreal power = v_round(x * <real>1.44269504088896340736)
+    cdef vreal r = x - power * <real>0.69314718055994530942
+    cdef vreal powers_scale = v_scale_by_power(v_set(scale), power)
+    return powers_scale * taylor_expm1(r) + (powers_scale - scale)
 
 
 cdef inline vreal artanh_series(vreal z) noexcept nogil:
@@ -148,7 +154,7 @@ cdef inline vreal v_sigmoid(vreal x) noexcept nogil:
 
 cdef inline vreal v_tanh(vreal x) noexcept nogil:
     """tanh |x| = -m / (m + 2) with m = exp(-2 |x|) - 1, and the sign of x."""
-    cdef vreal m = v_expm1_of_negative(v_abs(x) * <real>-2.0)
+    cdef vreal m = expm1_of_negative(v_abs(x) * <real>-2.0, 1)
     return v_copy_sign(m / (m + 2), x)
 
 
@@ -157,13 +163,13 @@ cdef inline vreal activate(const int kind, vreal x, real slope) noexcept nogil:
     if kind == RELU:
         return v_zero_where(v_less_equal(x, v_set(0)), x)
     if kind == LEAKY_RELU:
-        return v_select(v_less_equal(x, v_set(0)), slope * x, x)
+        return v_select_not_positive(x, slope * x, x)
     if kind == SIGMOID:
         return v_sigmoid(x)
     if kind == TANH:
         return v_tanh(x)
     if kind == ELU:
-        return v_select(v_less_equal(x, v_set(0)), slope * v_expm1_of_negative(x), x)
+        return v_select_not_positive(x, expm1_of_negative(x, slope), x)
     return x
 
 
@@ -172,11 +178,11 @@ cdef inline vreal activation_gradient(const int kind, vreal y, vreal dy, real sl
     if kind == RELU:
         return v_zero_where(v_less_equal(y, v_set(0)), dy)
     if kind == LEAKY_RELU:
-        return v_select(v_less_equal(y, v_set(0)), slope * dy, dy)
+        return v_select_not_positive(y, slope * dy, dy)
     if kind == SIGMOID:
         return dy * (y * (1 - y))
     if kind == TANH:
         return dy * (1 - y * y)
     if kind == ELU:
-        return v_select(v_less_equal(y, v_set(0)), dy * (y + slope), dy)
+        return v_select_not_positive(y, dy * (y + slope), dy)
     return dy
