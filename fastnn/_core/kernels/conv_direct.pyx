@@ -138,7 +138,7 @@ cdef void convolve_block(
                           weight + first * whole_depth + (depth_before + k) * vectors * LANES,
                           vectors * LANES,
                           y + first, outputs, start + first if start != NULL else NULL, piece > 0,
-                          last_lanes)
+                          last_lanes, NULL)
         if job.g.activation and (output != NULL or not job.backward):
             finish(job, y + first, output + first if output != NULL else NULL, outputs, count,
                    (vectors - 1) * LANES + last_lanes)

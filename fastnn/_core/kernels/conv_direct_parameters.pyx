@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport panel_bounds, panel_count
-from fastnn._core.kernels.patch_tile cimport patch_product
+from fastnn._core.kernels.patch_tile cimport CACHE_LINE, Ahead, patch_product
 from fastnn._core.kernels.patches cimport (
     Band,
     Patches,
@@ -93,6 +93,19 @@ cdef struct Sum:
     Py_ssize_t slices
 
 
+cdef inline Ahead next_block(
+    const Patches* p, const Band* band, const real* last_dy, const real* last_x, Py_ssize_t pixels,
+) noexcept nogil:
+    """What the next block reads: behind the last pixel of this one, and as much as this one read."""
+    cdef Ahead ahead
+    ahead.b = <const char*>(last_dy + p.out_channels)
+    ahead.b_lines = ceiling(pixels * p.out_channels * sizeof(real), CACHE_LINE)
+    ahead.a = <const char*>last_x
+    # A copied band is in the cache.
+    ahead.a_lines = ceiling(pixels * p.channels * sizeof(real), CACHE_LINE) if p.in_place else 0
+    return ahead
+
+
 cdef void sum_task(const Sum* sum, Py_ssize_t task, char* workspace) noexcept nogil:
     """One slice of the taps over one part of the bands."""
     cdef const Patches* p = &sum.patches
@@ -108,6 +121,7 @@ cdef void sum_task(const Sum* sum, Py_ssize_t task, char* workspace) noexcept no
     cdef real* dbias = dweight + sum.depth * p.out_channels
     cdef const real* dy
     cdef Band band
+    cdef Ahead ahead
     memset(dweight + tap * p.out_channels, 0, taps * p.out_channels * sizeof(real))
     if slice == 0:
         memset(dbias, 0, p.out_channels * sizeof(real))
@@ -121,6 +135,9 @@ cdef void sum_task(const Sum* sum, Py_ssize_t task, char* workspace) noexcept no
         for block in range(ceiling(n, BLOCK_PIXELS)):
             pixel = block * BLOCK_PIXELS
             count = min(<Py_ssize_t>BLOCK_PIXELS, n - pixel)
+            ahead = next_block(p, &band, dy + space.outputs[pixel + count - 1],
+                               band.data + space.pixels[pixel + count - 1] + space.taps[sum.depth - 1],
+                               count)
             for group in range(sum.g.groups):
                 for panel in range(panels):
                     panel_bounds(panel, panels, filters, &first, &vectors, &last_lanes)
@@ -128,7 +145,7 @@ cdef void sum_task(const Sum* sum, Py_ssize_t task, char* workspace) noexcept no
                     patch_product(vectors, taps, count, band.data + group * channels,
                                   space.taps + tap, space.pixels + pixel,
                                   dy + space.outputs[pixel] + first, p.out_channels,
-                                  dweight + first, rows + tap, NULL, True, last_lanes)
+                                  dweight + first, rows + tap, NULL, True, last_lanes, &ahead)
             if slice == 0:
                 add_pixels(dbias, dy + space.outputs[pixel], count, p.out_channels)
 
