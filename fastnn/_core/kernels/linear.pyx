@@ -36,14 +36,16 @@ cdef enum:
     # their operands stay in the second-level cache up to some hundred columns.
     BLOCK_ROWS = 512
 
-cdef enum Epilogue:
-    # What is done to a block of the result while it is in the cache.
-    NOTHING
-    ACTIVATE       # c = f(c)
-    GRADIENT       # c = c f'(.), by the activation's output
+cdef struct Product
+
+# What is done to rows [row, last_row) of `count` columns from `first` on, while they are in the cache.
+# Called through a pointer, which keeps its constants out of the registers of the tiles.
+ctypedef void (*Finish)(
+    const Product* p, Py_ssize_t row, Py_ssize_t last_row, Py_ssize_t first, Py_ssize_t count,
+) noexcept nogil
 
 cdef struct Product:
-    # c (rows, columns) = a (rows, depth) @ b (depth, columns) + start (columns,), then an epilogue
+    # c (rows, columns) = a (rows, depth) @ b (depth, columns) + start (columns,), then finished
     Py_ssize_t rows
     Py_ssize_t columns
     Py_ssize_t depth
@@ -55,13 +57,35 @@ cdef struct Product:
     bint b_transposed          # b lies as (columns, depth)
     real* c
     const real* start          # or NULL
-    Epilogue epilogue
+    Finish finish              # or NULL
     int activation
     real slope
-    const real* output         # (rows, columns), for GRADIENT
+    const real* output         # (rows, columns), for the gradient of an activation
     Py_ssize_t panels          # of whole vectors, and one for the tail if there is one
     Py_ssize_t tail            # last columns that dot products compute (matmul_tail.pxd)
     Py_ssize_t blocks
+
+
+cdef void activate_rows(
+    const Product* p, Py_ssize_t row, Py_ssize_t last_row, Py_ssize_t first, Py_ssize_t count,
+) noexcept nogil:
+    """c = f(c)"""
+    cdef real* c
+    while row < last_row:
+        c = p.c + row * p.columns + first
+        activation_forward_row(p.activation, c, c, count, p.slope)
+        row += 1
+
+
+cdef void differentiate_rows(
+    const Product* p, Py_ssize_t row, Py_ssize_t last_row, Py_ssize_t first, Py_ssize_t count,
+) noexcept nogil:
+    """c = c f'(.), by the activation's output"""
+    cdef Py_ssize_t at
+    while row < last_row:
+        at = row * p.columns + first
+        activation_backward_row(p.activation, p.c + at, p.c + at, p.output + at, count, p.slope)
+        row += 1
 
 
 cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept nogil:
@@ -70,7 +94,7 @@ cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept
     cdef Py_ssize_t block = task // p.panels
     cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
     cdef Py_ssize_t last_row = block_start(block + 1, p.blocks, p.rows)
-    cdef Py_ssize_t first, vectors, last_lanes, count, at
+    cdef Py_ssize_t first, vectors, last_lanes, count
     if p.tail and panel == p.panels - 1:
         first, count = p.columns - p.tail, p.tail
         tail_product(p.c + row * p.columns, p.columns, p.a + row * p.a_row, p.a_row,
@@ -84,16 +108,8 @@ cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept
         panel_bounds(panel, p.panels - (p.tail > 0), p.columns - p.tail, &first, &vectors,
                      &last_lanes)
         count = (vectors - 1) * LANES + last_lanes
-    if p.epilogue == NOTHING:
-        return
-    while row < last_row:
-        at = row * p.columns + first
-        if p.epilogue == ACTIVATE:
-            activation_forward_row(p.activation, p.c + at, p.c + at, count, p.slope)
-        else:
-            activation_backward_row(p.activation, p.c + at, p.c + at, p.output + at, count,
-                                    p.slope)
-        row += 1
+    if p.finish != NULL:
+        p.finish(p, row, last_row, first, count)
 
 
 cdef inline Py_ssize_t block_start(Py_ssize_t block, Py_ssize_t blocks, Py_ssize_t rows) noexcept nogil:
@@ -149,7 +165,9 @@ cdef void linear_forward(
     p.a, p.a_row, p.a_depth = x, depth, 1
     p.b, p.b_row, p.b_transposed = weight, columns, False
     p.c, p.start = y, bias
-    p.epilogue = ACTIVATE if activation else NOTHING
+    p.finish = NULL
+    if activation:
+        p.finish = activate_rows
     p.activation, p.slope, p.output = activation, slope, NULL
     multiply(&p, workspace, workspace_per_thread, threads)
 
@@ -169,7 +187,9 @@ cdef void linear_backward_input(
     p.a, p.a_row, p.a_depth = dy, columns, 1
     p.b, p.b_row, p.b_transposed = weight, columns, True
     p.c, p.start = dx, NULL
-    p.epilogue = GRADIENT if activation else NOTHING
+    p.finish = NULL
+    if activation:
+        p.finish = differentiate_rows
     p.activation, p.slope, p.output = activation, slope, x
     multiply(&p, workspace, workspace_per_thread, threads)
 
@@ -209,7 +229,7 @@ cdef void linear_backward_parameters(
     p.a, p.a_row, p.a_depth = x, 1, depth
     p.b, p.b_row, p.b_transposed = dy, columns, False
     p.c, p.start = dweight, NULL
-    p.epilogue, p.activation, p.slope, p.output = NOTHING, 0, 0, NULL
+    p.finish, p.activation, p.slope, p.output = NULL, 0, 0, NULL
     multiply(&p, workspace, workspace_per_thread, threads)
     if dbias != NULL:
         sum_rows(dbias, dy, rows, columns)
