@@ -143,7 +143,7 @@ def memorize(
     goal = GOAL
     for i in range(steps):
         curve.append(float(step.forward(X, y)))
-        statistics = step._lowered.program.read_statistics()
+        statistics = step.programs.lowered.program.read_statistics()
         if statistics is not None and statistics[3]:
             accuracy = statistics[2] / statistics[3]
         else:

@@ -21,7 +21,7 @@ from fastnn.nn.dropout import Dropout, Dropout2d
 from fastnn.nn.execution import as_array
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
-from fastnn.training.trainer import convert
+from fastnn.training.data import convert
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import numpy as np
 from fastnn.config import num_threads
 from fastnn.search.fold import Cancelled, Data, Metric, Rules, take, train_fold
 from fastnn.search.trial import Task, Trial
-from fastnn.training.trainer import convert
+from fastnn.training.data import convert
 
 Split = tuple[np.ndarray, np.ndarray]
 
