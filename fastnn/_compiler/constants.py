@@ -3,7 +3,7 @@
 A batch normalization with fixed statistics is a scale and a shift of each channel, and goes into
 the weights and the bias of the layer before it. These, and weights in the form that an algorithm of
 convolution reads, come first in the graph; a Program runs them again only when a parameter or a
-buffer has changed (fastnn/_core/program.pyx tells how it knows).
+buffer has changed (fastnn/_core/constants.pyx tells how it knows).
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from libc.math cimport isfinite
 from libc.stdint cimport int64_t
 
 from fastnn._core.clock cimport nanoseconds
+from fastnn._core.constants cimport begin_updates, end_updates
 from fastnn._core.feed cimport Feed
-from fastnn._core.program cimport Program, begin_updates, end_updates
+from fastnn._core.program cimport Program
 
 cnp.import_array()
 

@@ -17,6 +17,7 @@ from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
 
 from fastnn._core.clock cimport nanoseconds
+from fastnn._core.constants cimport begin_updates, end_updates
 from fastnn._core.epoch cimport (
     ATTENTION_NANOSECONDS,
     Sums,
@@ -25,7 +26,6 @@ from fastnn._core.epoch cimport (
     forward_batch,
 )
 from fastnn._core.feed cimport Feed
-from fastnn._core.program cimport begin_updates, end_updates
 from fastnn._core.shuffle cimport shuffle
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._core.program import note_value_change
+from fastnn._core.constants import note_value_change
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

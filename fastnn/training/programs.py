@@ -108,11 +108,9 @@ class StepPrograms:
                 inputs, targets, arrays, max(batch, 1), with_gradients=with_gradients
             )
             self._by_key[key] = compiled
-        if compiled is not self.current:
+        if compiled is not self.current or self._options_now() != self._options:
             self.current = compiled
             self._send_options()
-        else:
-            self.update_options()
         return arrays
 
     def feed(

@@ -113,10 +113,12 @@ class TrainingStep:
 
     def __call__(self, inputs: ArrayLike, targets: ArrayLike) -> float:
         """Forward, backward and update with one batch; returns the data loss."""
-        arrays = self.programs.prepare(inputs, targets)
+        programs = self.programs
+        arrays = programs.prepare(inputs, targets)
         self._require_optimizer()
         self._phase = "new"
-        return self.programs.lowered.program.train_step(*arrays)
+        assert programs.current is not None
+        return programs.current.lowered.program.train_step(*arrays)
 
     def forward(self, inputs: ArrayLike, targets: ArrayLike) -> float:
         """Computes the data loss of one batch and returns it."""
