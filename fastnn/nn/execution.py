@@ -82,13 +82,13 @@ def state_of(module: Module) -> Hashable:
     for name, part in module.named_modules():
         state.append((name, type(part), id(part)))
         for key, value in vars(part).items():
-            if key not in OF_THE_MODULE_ITSELF:
+            if key not in SET_BY_INIT:
                 state.append((key, described(value)))
     return tuple(state)
 
 
-# What is no option of a module; buffers are attributes too.
-OF_THE_MODULE_ITSELF = frozenset(("training", "_programs", "_members", "_buffers"))
+# What every module has, and is no option of any; buffers are attributes too.
+SET_BY_INIT = frozenset(("training", "_programs", "_members", "_buffers"))
 
 
 def described(value: Any) -> Hashable:
