@@ -136,7 +136,7 @@ def look(model: Module, loss: Module, X: Any, y: Any) -> dict[str, tuple]:
         before = x.producer
         idle = (
             before is not None
-            and before.operator.name in ("linear", "conv2d")
+            and before.operator.takes_scale
             and before.inputs[2] is not None
             and not before.attributes.get("activation")
         )

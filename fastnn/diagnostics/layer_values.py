@@ -33,7 +33,7 @@ LAYERS = {
     "batchnorm": "BatchNorm",
     "activation": "",
     "prelu": "PReLU",
-    "learned_elu": "ELU",
+    "elu": "ELU",
     "maxout": "Maxout",
     "softmax": "Softmax",
 }

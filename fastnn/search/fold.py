@@ -22,6 +22,7 @@ from fastnn._core.shuffle import shuffled
 from fastnn.random import new_seed, own_generator
 from fastnn.search.trial import FoldResult, finite
 from fastnn.training import Trainer
+from fastnn.training.data import rows_of
 from fastnn.training.divergence import EXPLODED, first_bad_layer
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ def train(
             curve.losses.append(None)
             order = shuffled(count, seed, epoch)[:used]
             rows = order[bad_row : bad_row + rules.batch_size]
-            batch = [take(part, rows) for part in flatten_structure([X, y])]
+            batch = [rows_of(part, rows) for part in flatten_structure([X, y])]
             layer = first_bad_layer(trainer.step, X, y, batch)
             where = f", first in layer {layer!r}" if layer else ""
             return curve.result(f"the loss is not finite in epoch {epoch}{where}", diverged=True)
@@ -293,7 +294,7 @@ def train(
 def first_loss(trainer: Trainer, X: Any, y: Any, rows: NDArray) -> float:
     """The training loss before any update; running averages stay as they were."""
     kept = [(buffer, buffer.copy()) for _, buffer in trainer.model.named_buffers()]
-    loss = trainer.step.forward(take(X, rows), take(y, rows))
+    loss = trainer.step.forward(rows_of(X, rows), rows_of(y, rows))
     for buffer, values in kept:
         buffer[...] = values
     return loss
@@ -304,12 +305,3 @@ def stretches(rules: Rules, examples: int, epochs: range) -> NDArray:
     batches = -(-examples // rules.batch_size)
     least = [LEAST_BATCHES if epoch else LEAST_BATCHES_AT_FIRST for epoch in epochs]
     return np.maximum(least, -(-batches // LOOKS_PER_EPOCH)) * rules.batch_size
-
-
-def take(data: Any, rows: NDArray) -> Any:
-    """Rows of an array, or of every array of a tuple, list or dict."""
-    if isinstance(data, dict):
-        return {key: take(item, rows) for key, item in data.items()}
-    if isinstance(data, (tuple, list)):
-        return type(data)(take(item, rows) for item in data)
-    return np.ascontiguousarray(data[rows])

@@ -31,6 +31,11 @@ def convert(data: Any, dtype: np.dtype | None, copies: bool = True) -> Any:
     return map_data(converted, data)
 
 
+def rows_of(data: Any, rows: Any) -> Any:
+    """Some rows of an array, or of each array in a structure of them."""
+    return map_data(lambda array: array[rows], data)
+
+
 def training_data(
     X: Any,
     y: Any,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._compiler.graph import LABEL_DTYPE
 from fastnn._core.constants import note_value_change
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def first_bad_layer(step: TrainingStep, X: Any, y: Any, arrays: list[NDArray]) -
     lowered.program.forward()
     for node in lowered.graph.nodes[: lowered.graph.forward_count]:
         for value in node.outputs:
-            if value.dtype != "int64" and value in lowered.plan.offsets:
+            if value.dtype != LABEL_DTYPE and value in lowered.plan.offsets:
                 if not np.isfinite(lowered.view(value)).all():
                     return node.layer
     return ""

@@ -20,6 +20,7 @@ from fastnn.nn.execution import (
     layer_names,
     map_data,
     modes_of,
+    numbered,
     state_of,
     working_dtype,
 )
@@ -186,9 +187,7 @@ class StepPrograms:
         """The program for arrays like these; `keep_all` to look at every value after a run."""
         dtype = working_dtype(self.model, arrays)
         count = len(flatten_structure(inputs))
-        names = ["input"] if count == 1 else [f"input {i}" for i in range(count)]
-        rest = len(arrays) - count
-        names += ["target"] if rest == 1 else [f"target {i}" for i in range(rest)]
+        names = numbered("input", count) + numbered("target", len(arrays) - count)
 
         def loss_of(*values: Any) -> Any:
             x, y = rebuild_structure([inputs, targets], values)

@@ -112,7 +112,18 @@ class TrainingStep:
     # -- running --------------------------------------------------------------------------------
 
     def __call__(self, inputs: ArrayLike, targets: ArrayLike) -> float:
-        """Forward, backward and update with one batch; returns the data loss."""
+        """Forward, backward and update with one batch.
+
+        Parameters
+        ----------
+        inputs, targets : array_like
+            A batch along axis 0.
+
+        Returns
+        -------
+        float
+            The data loss, as it was before the update.
+        """
         programs = self.programs
         arrays = programs.prepare(inputs, targets)
         self._require_optimizer()
@@ -121,7 +132,17 @@ class TrainingStep:
         return programs.current.lowered.program.train_step(*arrays)
 
     def forward(self, inputs: ArrayLike, targets: ArrayLike) -> float:
-        """Computes the data loss of one batch and returns it."""
+        """Computes the data loss of one batch.
+
+        Parameters
+        ----------
+        inputs, targets : array_like
+            A batch along axis 0.
+
+        Returns
+        -------
+        float
+        """
         self._phase = "new"
         arrays = self.programs.prepare(inputs, targets)
         program = self.programs.lowered.program

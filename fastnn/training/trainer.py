@@ -17,7 +17,7 @@ from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.random import generator
 from fastnn.training.callbacks import Callback
-from fastnn.training.data import convert, training_data
+from fastnn.training.data import convert, rows_of, training_data
 from fastnn.training.fit import Fit
 from fastnn.training.history import History
 from fastnn.training.progress import Progress
@@ -135,6 +135,11 @@ class Trainer:
 
         Raises
         ------
+        ValueError
+            If there are no examples, shapes don't fit the model, a label is out of range, or a
+            number is outside its range.
+        TypeError
+            If data are not of numbers, or a callback is none.
         TrainingDiverged
             If the loss becomes NaN or infinite. The model keeps the last good parameters.
         """
@@ -183,11 +188,7 @@ class Trainer:
         if self._last_rows is None:
             raise RuntimeError("last_batch() is for Callback.on_step_end: no step has ended")
         inputs, targets, rows = self._last_rows
-        rows = rows[:most]
-        return tuple(
-            rebuild_structure(data, [leaf[rows] for leaf in flatten_structure(data)])
-            for data in (inputs, targets)
-        )
+        return rows_of(inputs, rows[:most]), rows_of(targets, rows[:most])
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, batch_size: int = 256) -> dict[str, float]:
         """Loss, and accuracy where the loss has labels, in inference mode.

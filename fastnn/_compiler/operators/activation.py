@@ -74,7 +74,6 @@ class PReLU(Operator):
 
     name = "prelu"
     layout = "channels"
-    kernels = "prelu"
 
     def infer(self, node):
         x, slope = node.inputs
