@@ -25,7 +25,8 @@ GOAL = 0.01
 LADDER = (0.1, 0.01, 1e-3, 1e-4, 1.0)
 MOMENTUM = 0.9
 STEPS = 1500
-EXPLODED = 100.0
+# A loss this many times the first, or than 1, does not come back: momentum alone may raise it some.
+HOPELESS = 100.0
 
 
 def overfit_check(
@@ -151,12 +152,12 @@ def memorize(
         if curve[-1] < goal and accuracy in (None, 1.0):
             reached = True
             break
-        if not math.isfinite(curve[-1]) or curve[-1] > EXPLODED * max(curve[0], 1.0):
+        if not math.isfinite(curve[-1]) or curve[-1] > HOPELESS * max(curve[0], 1.0):
             break
         step.backward()
         if i == 0:
             cut = cut_parameters(model)
-            if cut and len(cut) == sum(1 for _ in layers_with_weights(model)):
+            if cut and len(cut) == len(layers_with_weights(model)):
                 break
         step.update()
     last = curve[-1] if math.isfinite(curve[-1]) else math.inf

@@ -258,25 +258,14 @@ def train(
             EXPLODED * first,
             attend,
         )
-        for loss, examples, loss_sum, correct, counted, is_finite in results.tolist():
-            epoch = len(curve.scores)
-            curve.losses.append(finite(loss))
-            if not is_finite:  # the measurement ended there
-                curve.add(math.nan, math.nan)
-                what = f"the loss of what is held out is not finite in epoch {epoch}"
-                return curve.result(what, diverged=True)
-            val_loss, accuracy = loss_sum / examples, correct / counted if counted else None
-            score = rules.metric.of(trainer, val_loss, accuracy, X_held, y_held)
-            curve.add(val_loss, score)
-            if not math.isfinite(score):
-                return curve.result(f"the metric is {score} in epoch {epoch}", diverged=True)
-            if curve.is_stale:
-                return curve.result(f"no better for {rules.patience} epochs")
+        for row in results.tolist():
+            reason, diverged = record_epoch(curve, row, trainer, X_held, y_held)
+            if reason is not None:
+                return curve.result(reason, diverged)
         epoch = len(curve.scores)
         if bad_row is not None:
             curve.losses.append(None)
-            order = shuffled(count, seed, epoch)[:used]
-            rows = order[bad_row : bad_row + rules.batch_size]
+            rows = shuffled(count, seed, epoch)[:used][bad_row : bad_row + rules.batch_size]
             batch = [rows_of(part, rows) for part in flatten_structure([X, y])]
             layer = first_bad_layer(trainer.step, X, y, batch)
             where = f", first in layer {layer!r}" if layer else ""
@@ -289,6 +278,26 @@ def train(
                 diverged=True,
             )
     return curve.result()
+
+
+def record_epoch(
+    curve: Curve, row: list[float], trainer: Trainer, X_held: Any, y_held: Any
+) -> tuple[str | None, bool]:
+    """Adds what `run_rounds` tells of an epoch; why the training ends with it, and if diverged."""
+    loss, examples, loss_sum, correct, counted, is_finite = row
+    epoch = len(curve.scores)
+    curve.losses.append(finite(loss))
+    if not is_finite:  # the measurement ended there
+        curve.add(math.nan, math.nan)
+        return f"the loss of what is held out is not finite in epoch {epoch}", True
+    val_loss, accuracy = loss_sum / examples, correct / counted if counted else None
+    score = curve.rules.metric.of(trainer, val_loss, accuracy, X_held, y_held)
+    curve.add(val_loss, score)
+    if not math.isfinite(score):
+        return f"the metric is {score} in epoch {epoch}", True
+    if curve.is_stale:
+        return f"no better for {curve.rules.patience} epochs", False
+    return None, False
 
 
 def first_loss(trainer: Trainer, X: Any, y: Any, rows: NDArray) -> float:
