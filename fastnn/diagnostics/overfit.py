@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._compiler.trace import flatten_structure
-from fastnn.diagnostics.activations import cut_parameters
+from fastnn.diagnostics.activations import cut_parameters, layer_of
 from fastnn.diagnostics.check import Check, Findings, judge
 from fastnn.diagnostics.figures import BAD, GOOD
 from fastnn.diagnostics.initial_loss import chance_losses, describe_probabilities
@@ -174,9 +174,7 @@ def memorize(
 def layers_with_weights(model: Module) -> set[str]:
     """Names of the layers that have a parameter of two axes or more."""
     return {
-        name.rpartition(".")[0]
-        for name, parameter in model.named_parameters()
-        if len(parameter.shape) > 1
+        layer_of(name) for name, parameter in model.named_parameters() if len(parameter.shape) > 1
     }
 
 

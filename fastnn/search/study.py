@@ -19,10 +19,9 @@ import numpy as np
 
 from fastnn.config import num_threads
 from fastnn.search.fold import Cancelled, Data, Metric, Rules, train_fold
+from fastnn.search.splits import Split
 from fastnn.search.trial import Task, Trial
 from fastnn.training.data import convert, rows_of
-
-Split = tuple[np.ndarray, np.ndarray]
 
 
 def never() -> bool:
