@@ -46,8 +46,8 @@ class Dropout(Module):
 class Dropout2d(Dropout):
     """In training, whole channels of an image zero with probability `p`, else ``x / (1 - p)``.
 
-    Neighbouring pixels of a channel are much alike, so that dropping single ones hides little
-    (Tompson et al., 2015).
+    Images are (batch, channels, height, width). Neighbouring pixels of a channel are much alike, so
+    that dropping single ones hides little (Tompson et al., 2015).
 
     Parameters
     ----------
