@@ -25,7 +25,7 @@ DEBUG = os.environ.get("FASTNN_DEBUG") == "1"
 CORE = Path("fastnn/_core")
 CORE_MODULES = [
     *("cpu", "threads", "aligned", "augmentation", "external"),
-    *("program_lock", "program", "epoch", "shuffle", "rounds"),
+    *("program_lock", "constants", "taps", "program", "feed", "epoch", "shuffle", "rounds"),
 ]
 FAMILIES = sorted(path.stem for path in (CORE / "kernels").glob("*.pyx"))
 

@@ -121,7 +121,7 @@ def peak_line(row: Row, peers: Peers, threads: int) -> tuple[str, ...]:
     network, torch = row.network, peers.get(TORCH)
     step = networks.training_step(network)
     step(*network.split()[0])
-    program = step._current.lowered.program
+    program = step.programs.lowered.program
     names = program.kernel_names
     times = program.time_steps(50)
     seconds = sum(t for name, t in zip(names, times) if name.startswith("linear_")) / 1e9

@@ -18,6 +18,7 @@ from fastnn.nn.execution import (
     described,
     input_spec,
     layer_names,
+    numbered,
     working_dtype,
 )
 from fastnn.nn.module import Module
@@ -47,6 +48,13 @@ def vjp(module: Module, *inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
         It may be called again, with another dy. It raises a RuntimeError once a parameter is
         another than it was in the forward pass: the gradient would be that of neither point.
 
+    Raises
+    ------
+    TypeError
+        Without an input.
+    ValueError
+        If the module does not take inputs of these shapes.
+
     Examples
     --------
     >>> import numpy as np, fastnn
@@ -63,7 +71,7 @@ def vjp(module: Module, *inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
     compiled = compile_gradient(
         lambda *values: module(*rebuild_structure(inputs, values)),
         [input_spec(array, dtype) for array in arrays],
-        ["input"] if len(arrays) == 1 else [f"input {i}" for i in range(len(arrays))],
+        numbered("input", len(arrays)),
         dtype.name,
         max(1, len(arrays[0])),
         layer_names(module),
@@ -187,9 +195,9 @@ def gradient_check(
         return sum(float(np.vdot(r, g)) for r, g in zip(results, gradients, strict=True))
 
     targets: dict[str, tuple[NDArray, NDArray]] = {}
-    for i, (array, gradient) in enumerate(zip(arrays, found, strict=True)):
+    for name, array, gradient in zip(numbered("input", len(arrays)), arrays, found, strict=True):
         if gradient is not None and array.dtype.kind == "f":
-            targets["input" if len(arrays) == 1 else f"input {i}"] = array, gradient
+            targets[name] = array, gradient
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             targets[name] = parameter.data, np.array(parameter.grad)

@@ -53,7 +53,6 @@ def kernel_program(
         list(scalars),
         Size(constant=1e9 if threads > 1 else 0),
         per_thread,
-        shared,
     )
     workspace = aligned_empty(per_thread * threads + shared, np.uint8)
     workspace[...] = 255  # NaN, which a kernel that reads before it writes would pass on

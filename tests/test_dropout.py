@@ -168,6 +168,9 @@ def test_nan_and_infinity_are_not_hidden():
 def test_p_out_of_range(p):
     with pytest.raises(ValueError, match="expected 0 <= p <= 1"):
         nn.Dropout(p)
+    for function in (nn.functional.dropout, nn.functional.dropout2d):
+        with pytest.raises(ValueError, match="expected 0 <= p <= 1"):
+            function(np.ones((1, 2, 3, 3)), p, training=False)
 
 
 def images_kept(p, dtype=np.float64, shape=(33, 70, 5, 4)):

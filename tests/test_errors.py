@@ -107,6 +107,8 @@ def test_construction_errors(model):
         nn.Dropout(1.5)
     with pytest.raises(ValueError, match="reduction 'average'"):
         nn.CrossEntropyLoss(reduction="average")
+    with pytest.raises(ValueError, match="label_smoothing=1.5"):
+        nn.functional.cross_entropy(np.zeros((1, 3)), np.array([0]), label_smoothing=1.5)
     with pytest.raises(ValueError, match="lr=-1"):
         optim.SGD(lr=-1)
     with pytest.raises(ValueError, match="Nesterov"):

@@ -286,13 +286,13 @@ def test_programs_of_both_modes_are_kept(rng):
     step = fastnn.TrainingStep(model, nn.MSELoss(), fastnn.optim.SGD(lr=0.1))
     x = rng.standard_normal((4, 3)).astype(np.float32)
     step(x, x)
-    trained, training, inference = step._current, model(x), model.eval()(x)
+    trained, training, inference = step.programs.current, model(x), model.eval()(x)
     programs = [*model._programs.by_modes.values()]
     step(x, x)
-    assert step._current is not trained
+    assert step.programs.current is not trained
     model.train()(x)
     step(x, x)
-    assert step._current is trained
+    assert step.programs.current is trained
     assert [*model._programs.by_modes.values()] == programs and len(programs) == 2
     assert not np.array_equal(training, inference)
 

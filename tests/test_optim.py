@@ -351,7 +351,7 @@ def test_two_optimizers_of_one_model_by_turns(data):
         loss.backward()
         optimizer.step()
         assert step(X, y) == pytest.approx(loss.item(), rel=1e-12)
-        programs.append(step._current)
+        programs.append(step.programs.current)
     assert programs[4:] == 2 * programs[2:4]  # after each has laid out its own parameters
 
 

@@ -34,7 +34,7 @@ def test_rows_are_the_steps_of_a_training(model, batch):
     found = fastnn.profile(model, nn.CrossEntropyLoss(), *batch, repetitions=2)
     step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(momentum=0.9))
     step(*batch)
-    assert [row.kernel for row in found.rows] == step._current.lowered.program.kernel_names
+    assert [row.kernel for row in found.rows] == step.programs.current.lowered.program.kernel_names
     phases = [row.phase for row in found.rows]
     assert list(dict.fromkeys(phases)) == ["forward", "backward", "update"]
     assert phases == sorted(phases, key=["forward", "backward", "update"].index)

@@ -56,6 +56,20 @@ def test_each_epoch_has_an_order_of_its_own_in_which_each_place_is_as_likely():
     assert np.abs(later - 200).max() < 5 * np.sqrt(200)
 
 
+def test_a_feed_serves_again_as_long_as_its_program_holds():
+    (X, y), made = data(0), trainer()
+    feed = made.step.feed(X, y, 16)
+    y[0] = 5  # out of range, but not looked at again
+    assert made.step.feed(X, y, 16, earlier=feed) is feed
+    made.model.eval()
+    with pytest.raises(ValueError, match="label 5"):
+        made.step.feed(X, y, 16, earlier=feed)
+    y[0] = 0
+    assert made.step.feed(X, y, 16, earlier=feed) is not feed
+    made.model.train()
+    assert made.step.feed(X, y, 16, earlier=feed) is feed
+
+
 def test_rounds_are_epochs_and_measurements():
     (X, y), held = data(0), data(1, 41)
     one, other = trainer(), trainer()
@@ -142,7 +156,7 @@ def test_what_only_measures_has_no_backward_pass():
     X, y = data(0)
     made = trainer()
     made.evaluate(X, y)
-    names = made.measuring._lowered.program.kernel_names
+    names = made.measuring.programs.lowered.program.kernel_names
     assert names and not any("backward" in name for name in names)
     made.measuring.forward(X, y)
     made.measuring.backward()

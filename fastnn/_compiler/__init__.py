@@ -9,7 +9,7 @@ graph.py       Graph, Node, Value: the record. The batch axis is in no shape; a 
 layout.py      images channels-last inside, and the conversions where layouts meet
 autodiff.py    appends backward nodes, following the backward rules in reverse
 fuse.py        rewrites: an activation into the layer before it, dead nodes out, results into
-               memory of their own
+               memory of their own; the operators tell what may be fused with what
 constants.py   inference: what depends on no input is computed once
 memory.py      liveness, one arena, in place where nobody reads the old value again
 lower.py       kernels and addresses: the flat list, and a Program of fastnn._core

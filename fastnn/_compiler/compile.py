@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 
 from fastnn._compiler.autodiff import differentiate
-from fastnn._compiler.fuse import optimize, optimize_inference
+from fastnn._compiler.constants import fold_batchnorms, hoist_constants
+from fastnn._compiler.fuse import (
+    copy_borrowed,
+    fuse_activation_gradients,
+    fuse_activations,
+    own_results,
+    remove_unused,
+    skip_unread_outputs,
+)
 from fastnn._compiler.graph import LABEL_DTYPE, Buffer, Graph, Spec, Value
 from fastnn._compiler.lower import LoweredGraph, lower
+from fastnn._compiler.operators.convolution import prepare_weights
 from fastnn._compiler.trace import trace
 from fastnn._core.threads import get_threads
 
@@ -107,6 +116,26 @@ def compile_training(
     threads = get_threads()
     lowered = lower(graph, capacity, threads, given, keep_all=keep_all)
     return CompiledFunction(lowered, structure, True, capacity, threads)
+
+
+def optimize(graph: Graph) -> Graph:
+    """The passes after autodiff, in order."""
+    for rewrite in (
+        remove_unused,
+        skip_unread_outputs,
+        fuse_activations,
+        fuse_activation_gradients,
+        own_results,
+        copy_borrowed,
+        prepare_weights,
+    ):
+        rewrite(graph)
+    return graph
+
+
+def optimize_inference(graph: Graph) -> Graph:
+    """All passes for a graph without backward nodes: what depends on no input is computed once."""
+    return hoist_constants(optimize(fold_batchnorms(remove_unused(graph))))
 
 
 def trainable(graph: Graph) -> list[Value]:

@@ -3,52 +3,37 @@
 A batch normalization with fixed statistics is a scale and a shift of each channel, and goes into
 the weights and the bias of the layer before it. These, and weights in the form that an algorithm of
 convolution reads, come first in the graph; a Program runs them again only when a parameter or a
-buffer has changed (fastnn/_core/program.pyx tells how it knows).
+buffer has changed (fastnn/_core/constants.pyx tells how it knows).
 """
 
 from __future__ import annotations
 
+from fastnn._compiler.fuse import has_activation, only_read_by
 from fastnn._compiler.graph import Graph, Node, Value
-
-TAKES_BATCHNORM = {"linear", "conv2d"}
 
 
 def fold_batchnorms(graph: Graph) -> Graph:
-    """Puts a BatchNorm with running statistics into the Linear or the convolution before it."""
-    users = graph.users()
-    for position in range(len(graph.nodes) - 1, -1, -1):
-        node = graph.nodes[position]
-        before = node.inputs[0].producer if node.inputs and node.inputs[0] is not None else None
-        if (
-            node.operator.name != "batchnorm"
-            or node.attributes["training"]
-            or before is None
-            or before.operator.name not in TAKES_BATCHNORM
-            or before.attributes.get("activation")
-            or node.inputs[0] in graph.outputs
-            or users[node.inputs[0]] != [node]
-        ):
-            continue
-        fold(graph, before, node)
+    """Puts what scales and shifts channels into the weights of the layer before it."""
+    users, results = graph.users(), graph.results()
+    for node in reversed(graph.nodes[:]):
+        if node.inputs and node.inputs[0] is not None:
+            layer = only_read_by(node, node.inputs[0], users, results)
+            if layer is not None and layer.operator.takes_scale and not has_activation(layer):
+                fold(graph, layer, node)
     return graph
 
 
-def fold(graph: Graph, layer: Node, batchnorm: Node) -> None:
-    """Gives a layer the weights and the bias that do what both did."""
-    _, weight, bias, mean, variance, _ = batchnorm.inputs
-    folded = graph.make_node(
-        "fold_batchnorm",
-        [layer.inputs[1], layer.inputs[2], weight, bias, mean, variance],
-        eps=batchnorm.attributes["eps"],
-    )
+def fold(graph: Graph, layer: Node, scale: Node) -> None:
+    """Gives a layer the weights and the bias that do what both did, if `scale` is a scale."""
+    folded = scale.operator.fold_into(scale, layer)
+    if folded is None:
+        return
     folded.layer = layer.layer
-    graph.nodes.insert(graph.nodes.index(layer), folded)
-    graph.forward_count += 1
+    graph.insert(graph.nodes.index(layer), folded)
     layer.inputs[1:3] = folded.outputs
-    layer.outputs[0] = batchnorm.outputs[0]
-    batchnorm.outputs[0].producer = layer
-    graph.nodes.remove(batchnorm)
-    graph.forward_count -= 1
+    layer.outputs[0] = scale.outputs[0]
+    layer.outputs[0].producer = layer
+    graph.remove({scale})
 
 
 def hoist_constants(graph: Graph) -> Graph:

@@ -1,179 +1,133 @@
 """Fuse: known patterns become one node, dead nodes go, and results get memory of their own.
 
-Each pass is a function from graph to graph (changed in place and returned).
+Each pass is a function from graph to graph (changed in place and returned). What may be fused with
+what is told by the operators (operators/base.py).
 """
 
 from __future__ import annotations
 
-from fastnn._compiler.constants import fold_batchnorms, hoist_constants
-from fastnn._compiler.graph import OPERATORS, Graph, Node, Value
-from fastnn._compiler.operators.convolution import prepare_weights
-
-# Nodes whose kernel can apply an activation to its own output.
-TAKES_ACTIVATION = {"linear", "conv2d", "batchnorm", "add"}
-# Nodes whose kernel can apply an activation's gradient to the gradient that it computes.
-TAKES_GRADIENT = {"linear_backward_input", "conv2d_backward_input", "add"}
-
-
-def optimize(graph: Graph) -> Graph:
-    """All passes, in order."""
-    for rewrite in (
-        remove_unused,
-        skip_gradients_of_inputs,
-        skip_winners,
-        fuse_activations,
-        fuse_activation_gradients,
-        own_results,
-        copy_borrowed,
-        prepare_weights,
-    ):
-        rewrite(graph)
-    return graph
-
-
-def optimize_inference(graph: Graph) -> Graph:
-    """All passes for a graph without backward nodes: what depends on no input is computed once."""
-    return hoist_constants(optimize(fold_batchnorms(remove_unused(graph))))
+from fastnn._compiler.graph import Graph, Node, Value
 
 
 def remove_unused(graph: Graph) -> Graph:
     """Drops nodes that nothing reads: backward rules record what may turn out not to be wanted."""
-    live = {*graph.outputs, *graph.gradients.values(), *graph.metrics.values()}
-    kept = []
-    forward_count = 0
-    for index in range(len(graph.nodes) - 1, -1, -1):
-        node = graph.nodes[index]
+    live = graph.results()
+    unused: set[Node] = set()
+    for node in reversed(graph.nodes):
         if node.operator.updates_state or any(value in live for value in node.outputs):
             live.update(value for value in node.inputs if value is not None)
-            kept.append(node)
-            forward_count += index < graph.forward_count
-    graph.nodes = kept[::-1]
-    graph.forward_count = forward_count
+        else:
+            unused.add(node)
+    graph.remove(unused)
     return graph
 
 
-def skip_gradients_of_inputs(graph: Graph) -> Graph:
-    """A batch normalization whose dx nobody reads need not compute it."""
-    users = graph.users()
-    live = {*graph.outputs, *graph.gradients.values()}
+def skip_unread_outputs(graph: Graph) -> Graph:
+    """Tells operators which of their outputs nobody reads: some kernels need not compute them."""
+    read = graph.results() | graph.users().keys()
     for node in graph.nodes:
-        if node.operator.name == "batchnorm_backward" and not (
-            node.outputs[0] in live or node.outputs[0] in users
-        ):
-            node.attributes["without_dx"] = True
+        unread = {i for i, value in enumerate(node.outputs) if value not in read}
+        if unread:
+            node.operator.skip_outputs(node, unread)
     return graph
-
-
-def skip_winners(graph: Graph) -> Graph:
-    """A max-pooling that nobody differentiates need not tell which elements won."""
-    users = graph.users()
-    for node in graph.nodes:
-        if node.operator.name == "max_pool" and not users.get(node.outputs[1]):
-            del node.outputs[1]
-    return graph
-
-
-def remove_nodes(graph: Graph, gone: set[Node]) -> None:
-    """Takes nodes out, keeping the count of forward nodes right."""
-    graph.forward_count -= sum(node in gone for node in graph.nodes[: graph.forward_count])
-    graph.nodes = [node for node in graph.nodes if node not in gone]
 
 
 def fuse_activations(graph: Graph) -> Graph:
-    """Linear, convolution, BatchNorm or sum, and an activation behind it, become one node.
+    """An operator that takes an activation, and an activation behind it, become one node.
 
-    The activation must be the only reader of the output before it. A BatchNorm's backward then
-    applies the activation's gradient itself, finding it from the BatchNorm's input.
+    Where the backward pass of the first is told to find the activation's gradient itself
+    (`differentiates_activation`), it takes the node that computed that.
     """
-    users = graph.users()
+    users, results = graph.users(), graph.results()
     gone: set[Node] = set()
-    kept_values = {*graph.outputs, *graph.gradients.values()}
     for node in graph.nodes[: graph.forward_count]:
-        if node.operator.name != "activation":
+        if not node.operator.is_activation:
             continue
-        (x,) = node.inputs
-        before = x.producer
-        if (
-            before is None
-            or before.operator.name not in TAKES_ACTIVATION
-            or before.attributes.get("activation")
-            or x is not before.outputs[0]
-            or x in kept_values
-            or any(user is not node for user in users[x])
-        ):
+        before = only_read_by(node, node.inputs[0], users, results)
+        if before is None or not before.operator.takes_activation or has_activation(before):
             continue
-        y = node.outputs[0]
-        if before.operator.name == "batchnorm" and not fuse_batchnorm_backward(
-            graph, users, before, node, gone
-        ):
+        gradients = gradients_to_take(before, node, users, results)
+        if None in gradients.values():
             continue
-        before.attributes["activation"] = node.attributes["kind"]
-        before.attributes["slope"] = node.attributes.get("slope", 0.0)
-        before.outputs[0] = y
-        y.producer = before
+        take_activation(before, node)
+        for backward, gradient in gradients.items():
+            assert gradient is not None
+            backward.inputs[0] = gradient.inputs[0]
+            take_attributes(backward, node)
+            gone.add(gradient)
         gone.add(node)
-    remove_nodes(graph, gone)
+    graph.remove(gone)
     return graph
 
 
-def fuse_batchnorm_backward(
-    graph: Graph, users: dict[Value, list[Node]], batchnorm: Node, activation: Node, gone: set[Node]
-) -> bool:
-    """Gives the activation's gradient to the BatchNorm's backward; False if that can't be."""
-    mean = batchnorm.outputs[1]
-    readers = [node for node in users.get(mean, []) if node.operator.name == "batchnorm_backward"]
-    if not readers:
-        return True
-    (backward,) = readers
-    gradient = backward.inputs[0].producer
-    if (
-        gradient is None
-        or gradient.operator.name != "activation_backward"
-        or gradient.inputs[1] is not activation.outputs[0]
-        or users[gradient.outputs[0]] != [backward]
-    ):
-        return False
-    backward.inputs[0] = gradient.inputs[0]
-    backward.attributes["activation"] = activation.attributes["kind"]
-    backward.attributes["slope"] = activation.attributes.get("slope", 0.0)
-    gone.add(gradient)
-    return True
+def gradients_to_take(
+    layer: Node, activation: Node, users: dict[Value, list[Node]], results: set[Value]
+) -> dict[Node, Node | None]:
+    """The layer's backward nodes that differentiate an activation themselves, and what did so.
+
+    None stands for a gradient that is none of this activation, or that others read too.
+    """
+    found: dict[Node, Node | None] = {}
+    for value in layer.outputs[1:]:
+        for backward in users.get(value, []):
+            if backward.operator.differentiates_activation:
+                gradient = only_read_by(backward, backward.inputs[0], users, results)
+                is_its = (
+                    gradient is not None
+                    and gradient.operator.is_activation_gradient
+                    and gradient.inputs[1] is activation.outputs[0]
+                )
+                found[backward] = gradient if is_its else None
+    return found
 
 
 def fuse_activation_gradients(graph: Graph) -> Graph:
-    """dx of a Linear or a convolution, or a sum of gradients, and the gradient of an activation
-    behind it become one node.
+    """A node that computes a gradient, and the gradient of an activation behind it, become one.
 
-    The kernel gets the activation's output: of a Linear it is the input, of a sum a third operand.
+    The kernel gets the activation's output (`Operator.take_activation_gradient`).
     """
-    users = graph.users()
+    users, results = graph.users(), graph.results()
     gone: set[Node] = set()
-    kept_values = set(graph.gradients.values())
     for node in graph.nodes[graph.forward_count :]:
-        if node.operator.name != "activation_backward":
+        if not node.operator.is_activation_gradient:
             continue
         dy, y = node.inputs
-        before = dy.producer
-        if (
-            before is None
-            or before.operator.name not in TAKES_GRADIENT
-            or before.attributes.get("activation")
-            or dy in kept_values
-            or users[dy] != [node]
-        ):
+        before = only_read_by(node, dy, users, results)
+        if before is None or has_activation(before):
             continue
-        if before.operator.name == "add":
-            before.operator = OPERATORS["add_gradient"]
-            before.inputs = [*before.inputs, y]
-        elif before.inputs[2] is not y:
-            continue
-        before.attributes["activation"] = node.attributes["kind"]
-        before.attributes["slope"] = node.attributes.get("slope", 0.0)
-        before.outputs[0] = node.outputs[0]
-        node.outputs[0].producer = before
-        gone.add(node)
-    remove_nodes(graph, gone)
+        if before.operator.take_activation_gradient(before, y):
+            take_activation(before, node)
+            gone.add(node)
+    graph.remove(gone)
     return graph
+
+
+def only_read_by(
+    reader: Node, value: Value, users: dict[Value, list[Node]], results: set[Value]
+) -> Node | None:
+    """The node whose first output is `value`, if `reader` is all that sees it."""
+    node = value.producer
+    if node is None or value is not node.outputs[0] or value in results:
+        return None
+    return node if users[value] == [reader] else None
+
+
+def has_activation(node: Node) -> bool:
+    """Whether an activation (or the gradient of one) has been fused into a node."""
+    return "activation" in node.attributes
+
+
+def take_activation(node: Node, activation: Node) -> None:
+    """Makes a node compute what an activation, or its gradient, computed behind it."""
+    take_attributes(node, activation)
+    node.outputs[0] = activation.outputs[0]
+    node.outputs[0].producer = node
+
+
+def take_attributes(node: Node, activation: Node) -> None:
+    """Tells a node which activation it applies."""
+    node.attributes["activation"] = activation.attributes["kind"]
+    node.attributes["slope"] = activation.attributes.get("slope", 0.0)
 
 
 def own_results(graph: Graph) -> Graph:
@@ -205,8 +159,7 @@ def copy_borrowed(graph: Graph) -> Graph:
             if is_borrowed(node.inputs[index]):
                 copy = graph.make_node("copy", [node.inputs[index]])
                 node.inputs[index] = copy.outputs[0]
-                graph.nodes.insert(position, copy)
-                graph.forward_count += position < graph.forward_count
+                graph.insert(position, copy)
                 position += 1
         position += 1
     return graph

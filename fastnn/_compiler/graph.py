@@ -272,6 +272,20 @@ class Graph:
         node.outputs = [Value(self, spec, producer=node) for spec in specs]
         return node
 
+    def insert(self, position: int, node: Node) -> None:
+        """Puts a node before the one at `position`, forward or backward as that one is."""
+        self.nodes.insert(position, node)
+        self.forward_count += position < self.forward_count
+
+    def remove(self, gone: set[Node]) -> None:
+        """Takes nodes out."""
+        self.forward_count -= sum(node in gone for node in self.nodes[: self.forward_count])
+        self.nodes = [node for node in self.nodes if node not in gone]
+
+    def results(self) -> set[Value]:
+        """What is read after a run, whatever nodes read it."""
+        return {*self.outputs, *self.gradients.values(), *self.metrics.values()}
+
     def combine(self, name: str, a: Value, b: Any) -> Value:
         """An elementwise operator of two operands."""
         if not isinstance(b, Value):

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn._compiler.graph import Buffer, Graph, Input, Node, Value
 from fastnn._compiler.memory import MemoryPlan, plan_memory
-from fastnn._compiler.operators.base import ITEMSIZES, Call, Size
+from fastnn._compiler.operators.base import ITEMSIZES, Size
 from fastnn._core.aligned import (
     HUGE_PAGE_BYTES,
     LARGE_BYTES,
@@ -34,7 +34,6 @@ class LoweredStep(NamedTuple):
     scalars: list[float]
     nanoseconds: Size
     workspace_per_thread: int
-    shared_workspace: int
 
 
 @dataclass(frozen=True)
@@ -93,62 +92,40 @@ def lower(
     results : values that are written to arrays bound at each run; they come after the inputs
     keep_all : plan no memory twice, to look at every value after a run
     """
-    fixed = [*given, *results]
-    plan = plan_memory(graph, capacity, ITEMSIZES, fixed, keep_all)
+    plan = plan_memory(graph, capacity, ITEMSIZES, [*given, *results], keep_all)
     externals = {value: i for i, value in enumerate([*graph.inputs, *results])}
     arena = aligned_zeros(plan.arena_bytes, np.uint8)
-    table = kernels(graph.dtype)
     calls = [(node, call) for node in graph.nodes for call in node.operator.lower(node)]
-    keep_alive: list[Any] = list(given.values())
-
-    places: dict[Value | None, tuple[int, int]] = {None: (ABSENT, 0)}
-
-    def locate(value: Value) -> tuple[int, int]:
-        holder = plan.representative.get(value, value)
-        if holder in externals:
-            return EXTERNAL, externals[holder]
-        if holder in given:
-            return ADDRESS, address_of(given[holder])
-        if value in plan.offsets:
-            return ARENA, plan.offsets[value]
-        return ADDRESS, source_address(holder, keep_alive)
-
-    def step(call: Call) -> LoweredStep:
-        for value in call.data:
-            if value not in places:
-                assert value is not None
-                places[value] = locate(value)
-        return LoweredStep(
+    nodes = [node for node, _ in calls]
+    places = Places(plan, externals, given)
+    table = kernels(graph.dtype)
+    # The same for all steps: a thread's workspace stays in the cache of its core.
+    per_thread = max([in_pages(call.workspace_per_thread, capacity) for _, call in calls] or [0])
+    shared = max([in_pages(call.shared_workspace, capacity) for _, call in calls] or [0])
+    distance = distance_of_workspaces(per_thread)
+    steps = [
+        LoweredStep(
             call.kernel,
             table[call.kernel],
-            [places[value] for value in call.data],
+            [places.of(value) for value in call.data],
             [size if isinstance(size, Size) else Size(constant=size) for size in call.sizes],
             call.scalars,
             call.nanoseconds,
             distance,
-            workspace_bytes(call.shared_workspace, capacity),
         )
-
-    # The same for all steps: a thread's workspace stays in the cache of its core.
-    per_thread = max(
-        (workspace_bytes(call.workspace_per_thread, capacity) for _, call in calls), default=0
-    )
-    distance = distance_of_workspaces(per_thread)
-    steps = [step(call) for _, call in calls]
-    shared = max((s.shared_workspace for s in steps), default=0)
-    # Not of zeros, which would cost more than a short training.
-    workspaces = aligned_empty(distance * threads + shared, np.uint8)
+        for _, call in calls
+    ]
     program = Program(
         steps,
-        segments(graph, [node for node, _ in calls]),
+        segments(graph, nodes),
         [external(graph, value) for value in externals],
         arena,
-        workspaces,
+        # Not of zeros, which would cost more than a short training.
+        aligned_empty(distance * threads + shared, np.uint8),
         capacity,
         threads,
-        keep_alive,
+        places.keep_alive,
     )
-    nodes = [node for node, _ in calls]
     keep_constants(program, graph, nodes)
     for node in nodes:
         least = node.operator.least_batch(node)
@@ -157,6 +134,49 @@ def lower(
     is_random = any(node.operator.is_random for node in nodes)
     workspace = per_thread * threads + shared
     return LoweredGraph(graph, program, plan, arena, externals, nodes, workspace, is_random)
+
+
+class Places:
+    """Where each value lies, as a step says it: (kind, value).
+
+    Parameters
+    ----------
+    plan : of the arena
+    externals : value -> number, of those in arrays of the caller's
+    given : value -> array, of results that go to memory that is there already
+
+    Attributes
+    ----------
+    keep_alive : what owns the memory outside of the arena that steps point to
+    """
+
+    def __init__(
+        self, plan: MemoryPlan, externals: dict[Value, int], given: dict[Value, np.ndarray]
+    ):
+        self.plan, self.externals, self.given = plan, externals, given
+        self.keep_alive: list[Any] = list(given.values())
+        self.known: dict[Value | None, tuple[int, int]] = {None: (ABSENT, 0)}
+
+    def of(self, value: Value | None) -> tuple[int, int]:
+        """Where a value lies; None is an operand that is absent."""
+        if value not in self.known:
+            assert value is not None
+            self.known[value] = self.locate(value)
+        return self.known[value]
+
+    def locate(self, value: Value) -> tuple[int, int]:
+        """Where a value lies that was not asked for before."""
+        holder = self.plan.representative.get(value, value)
+        if holder in self.externals:
+            return EXTERNAL, self.externals[holder]
+        if holder in self.given:
+            return ADDRESS, address_of(self.given[holder])
+        if value in self.plan.offsets:
+            return ARENA, self.plan.offsets[value]
+        source = holder.source
+        array = source.array if isinstance(source, Buffer) else source.storage
+        self.keep_alive.append(array)
+        return ADDRESS, address_of(array)
 
 
 def keep_constants(program: Program, graph: Graph, nodes: list[Node]) -> None:
@@ -184,7 +204,7 @@ def segments(graph: Graph, nodes: list[Node]) -> tuple[int, int, int]:
     return counts[0], counts[1], counts[2]
 
 
-def workspace_bytes(wanted: Size | int, capacity: int) -> int:
+def in_pages(wanted: Size | int, capacity: int) -> int:
     """A workspace in whole pages."""
     count = wanted.at(capacity) if isinstance(wanted, Size) else wanted
     return -(-int(count) // PAGE_BYTES) * PAGE_BYTES
@@ -198,14 +218,6 @@ def distance_of_workspaces(per_thread: int) -> int:
     between is never touched.
     """
     return per_thread + HUGE_PAGE_BYTES if per_thread >= LARGE_BYTES else per_thread
-
-
-def source_address(value: Value, keep_alive: list[Any]) -> int:
-    """Where a parameter or a buffer lies."""
-    source = value.source
-    array = source.array if isinstance(source, Buffer) else source.storage
-    keep_alive.append(array)
-    return address_of(array)
 
 
 def external(graph: Graph, value: Value) -> External:

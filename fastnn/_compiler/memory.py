@@ -73,7 +73,7 @@ def share_memory(graph: Graph, fixed: set[Value], keep_all: bool) -> dict[Value,
     """Which values lie in the same memory."""
     groups: dict[Value, Group] = {}
     last_read = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}
-    results = {*graph.outputs, *graph.gradients.values(), *graph.metrics.values()}
+    results = graph.results()
 
     def group_of(value: Value) -> Group:
         if value not in groups:
@@ -126,7 +126,7 @@ def measure(
 ) -> None:
     """Sets when each group is alive and how much memory it takes."""
     end = len(graph.nodes)
-    results = {*graph.outputs, *graph.gradients.values(), *graph.metrics.values()}
+    results = graph.results()
     # What is computed once is read at every run.
     results.update(value for node in graph.nodes[: graph.constant_count] for value in node.outputs)
     for index, node in enumerate(graph.nodes):

@@ -1,6 +1,6 @@
 """Augmentation: fills batches with images of bytes, cropped, flipped and normalized by a kernel.
 
-`run_epoch` calls `fill` without the interpreter, `fastnn.datasets` the method `batch`.
+A `Feed` calls `fill` without the interpreter, `fastnn.datasets` the method `batch`.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ cdef class Augmentation:
     Attributes
     ----------
     place : int
-        Of the first image of `run_epoch` in the epoch; what is random depends on the place.
+        In the epoch, of the first image of the next `run_epoch`; what is random depends on the place.
     """
 
     def __init__(self, kernel, dtype, shape, scale, shift, Py_ssize_t padding, bint flip,

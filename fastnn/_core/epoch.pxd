@@ -2,19 +2,12 @@
 
 from libc.stdint cimport int64_t
 
-from fastnn._core.augmentation cimport Augmentation
+from fastnn._core.feed cimport Feed
 from fastnn._core.program cimport Program
 
 cdef enum:
-    MAX_INPUTS = 8
     # How long batches are computed before somebody looks at signals and progress.
     ATTENTION_NANOSECONDS = 30_000_000
-
-cdef struct RowsOfInput:
-    # An input's rows in the caller's memory, and a place to gather a batch of them.
-    char* data
-    char* staged
-    Py_ssize_t row_bytes
 
 cdef struct Sums:
     # Over batches: how many, their examples, sum of loss * examples, correct rows, rows that count.
@@ -24,10 +17,7 @@ cdef struct Sums:
     double correct
     double counted
 
-cdef Py_ssize_t accept_rows(Program program, RowsOfInput* rows, list arrays, Py_ssize_t batch_size,
-                            Augmentation augmentation) except -1
 cdef int check_batches(Program program, Py_ssize_t examples, Py_ssize_t batch_size) except -1
-cdef double forward_batch(Program program, const RowsOfInput* rows, Py_ssize_t inputs,
-                          Augmentation augmentation, const int64_t* order, Py_ssize_t first,
+cdef double forward_batch(Feed feed, const int64_t* order, Py_ssize_t first,
                           Py_ssize_t count) noexcept nogil
 cdef void finish_batch(Program program, Sums* sums, double loss, bint train) noexcept nogil

@@ -2,8 +2,10 @@
 
 from libc.stdint cimport uint64_t
 
+from fastnn._core.constants cimport Constants
 from fastnn._core.program_lock cimport ProgramLock
 from fastnn._core.step cimport MAX_SIZES, Step
+from fastnn._core.taps cimport Taps
 
 cdef struct Scaled:
     # A number that is affine in the batch: per_example * batch + constant.
@@ -21,15 +23,6 @@ cdef struct Binding:
     Py_ssize_t operand
     Py_ssize_t external
 
-cdef struct Tap:
-    # After step `step` the first bytes of `value` are copied: a part for each example of the batch, at
-    # the most `examples`.
-    Py_ssize_t step
-    const char* value
-    char* copy
-    Py_ssize_t bytes_per_example
-    Py_ssize_t examples
-
 cdef struct RandomStream:
     # The key of a run is made of the seed and the number of the run.
     uint64_t seed
@@ -43,10 +36,7 @@ cdef class Program:
     cdef Binding* bindings
     cdef RandomStream* random
     cdef list tables              # own the memory of these
-    cdef Tap* taps
-    cdef readonly Py_ssize_t tap_count
-    cdef list tapped              # own the memory that taps copy to, and theirs
-    cdef object tap_table
+    cdef readonly Taps taps
     cdef Py_ssize_t step_count, binding_count
     cdef Py_ssize_t backward_start, update_start
     cdef readonly Py_ssize_t batch, capacity
@@ -56,13 +46,7 @@ cdef class Program:
     cdef object arena, workspace, keep_alive
     cdef Py_ssize_t least_batch
     cdef str least_batch_reason
-    # The first `constant_count` steps run only when parameters or buffers may have changed: another
-    # count of changes, views of parameters in other hands, or buffers with other contents.
-    cdef Py_ssize_t constant_count
-    cdef bint has_constants
-    cdef uint64_t seen_changes
-    cdef list owners              # (view that keeps the owner alive, references that are ours)
-    cdef list buffers             # (array, copy)
+    cdef Constants constants
     cdef void* loss
     cdef void* statistics
     cdef bint is_double
@@ -75,15 +59,10 @@ cdef class Program:
     cdef void set_sizes(self, Py_ssize_t batch, int threads) noexcept nogil
     cdef void point(self, Py_ssize_t external, void* data) noexcept nogil
     cdef int bind(self, Py_ssize_t index, object value, bint first) except -1
-    cdef int set_taps(self, list tapped) except -1
+    cdef int set_taps(self, list lists) except -1
     cdef void run_forward(self) noexcept nogil
     cdef void run(self, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
-    cdef bint constants_are_stale(self) except -1
     cdef int refresh_constants(self) except -1
     cdef void advance_random_key(self) noexcept nogil
     cdef int run_locked(self, Py_ssize_t begin, Py_ssize_t end) except -1
     cdef double read(self, void* array, Py_ssize_t index) noexcept nogil
-
-
-cdef void begin_updates() noexcept
-cdef void end_updates() noexcept

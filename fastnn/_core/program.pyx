@@ -8,30 +8,25 @@ batch (sizes, whether a step is worth a team of threads) is set when the batch c
 itself allocates nothing.
 """
 
-import itertools
-from operator import itemgetter
-
 import numpy as np
 
 from fastnn._core.aligned import address_of, aligned_zeros
 
 cimport numpy as cnp
-from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from fastnn._core.clock cimport nanoseconds
+from fastnn._core.constants cimport Constants, begin_updates, end_updates
 from fastnn._core.external cimport External
 from fastnn._core.program_lock cimport ProgramLock
 from fastnn._core.splitmix cimport random_bits
 from fastnn._core.step cimport MAX_DATA, MAX_SCALARS, MAX_SIZES, Kernel, Step
+from fastnn._core.taps cimport Taps
 from fastnn._core.threads cimport team_size
 
 cnp.import_array()
-
-cdef extern from "Python.h":
-    Py_ssize_t Py_REFCNT(PyObject* thing)
 
 cdef enum:
     # A serial run shorter than this is not split: waking and joining a team costs 0.5 us when it
@@ -40,32 +35,6 @@ cdef enum:
 
 # Where a step finds an operand: (kind, value).
 ABSENT, ARENA, ADDRESS, EXTERNAL = range(4)
-
-
-# Counts what may have changed parameters: runs with updates, and views of them that were handed out.
-cdef uint64_t value_changes = 0
-# Runs with updates that have not ended. They are counted, by whoever has the interpreter, as a whole:
-# trainings side by side that all wrote to one place at each step would wait for it to come over from
-# the other's core.
-cdef Py_ssize_t updates_under_way = 0
-
-
-def note_value_change():
-    """Tells programs that a parameter's values may change: what they keep of it is stale."""
-    global value_changes
-    value_changes += 1
-
-
-cdef void begin_updates() noexcept:
-    """Until `end_updates`, whatever a program keeps of parameters is stale."""
-    global updates_under_way
-    updates_under_way += 1
-
-
-cdef void end_updates() noexcept:
-    global updates_under_way
-    updates_under_way -= 1
-    note_value_change()
 
 
 cdef class Program:
@@ -97,7 +66,8 @@ cdef class Program:
             bindings += sum(kind == EXTERNAL for kind, _ in step.data)
         self.binding_count = 0
         self.lock = ProgramLock()
-        self.tables, self.tapped = [], []
+        self.tables, self.taps = [], Taps([], arena)
+        self.constants = Constants(0, [], [])
         self.random = <RandomStream*>self.new_table(sizeof(RandomStream))
         self.steps = <Step*>self.new_table(self.step_count * sizeof(Step))
         self.plans = <StepPlan*>self.new_table(self.step_count * sizeof(StepPlan))
@@ -207,12 +177,10 @@ cdef class Program:
     cdef void run_forward(self) noexcept nogil:
         """The forward steps, with a stop at each tap."""
         cdef Py_ssize_t i, first = 0
-        cdef Tap* tap
-        for i in range(self.tap_count):
-            tap = &self.taps[i]
-            self.run(first, tap.step + 1)
-            memcpy(tap.copy, tap.value, min(self.batch, tap.examples) * tap.bytes_per_example)
-            first = tap.step + 1
+        for i in range(self.taps.count):
+            self.run(first, self.taps.table[i].step + 1)
+            self.taps.take(i, self.batch)
+            first = self.taps.table[i].step + 1
         self.run(first, self.backward_start)
 
     def tap(self, taps):
@@ -225,24 +193,16 @@ cdef class Program:
         """
         if not all(0 <= step < self.backward_start for step, _, _ in taps):
             raise ValueError(f"taps: expected steps from 0 to {self.backward_start - 1}")
-        self.set_taps([*self.tapped, taps])
+        self.set_taps([*self.taps.lists, taps])
 
     def untap(self, taps):
         """Ends what `tap` began; nothing happens if it has not."""
-        self.set_taps([others for others in self.tapped if others is not taps])
+        self.set_taps([others for others in self.taps.lists if others is not taps])
 
-    cdef int set_taps(self, list tapped) except -1:
-        cdef Py_ssize_t i
-        cdef list taps = sorted(itertools.chain(*tapped), key=itemgetter(0))
-        cdef cnp.ndarray table = aligned_zeros(len(taps) * sizeof(Tap), np.uint8)
-        cdef Tap* tap = <Tap*>cnp.PyArray_DATA(table)
-        cdef size_t arena = address_of(self.arena)
-        for i, (step, offset, copy) in enumerate(taps):
-            tap[i] = Tap(step, <const char*>(arena + <size_t>offset), <char*><size_t>address_of(copy),
-                         copy.nbytes // len(copy), len(copy))
+    cdef int set_taps(self, list lists) except -1:
+        cdef Taps taps = Taps(lists, self.arena)
         self.lock.acquire()
-        self.taps, self.tap_count = tap, len(taps)
-        self.tapped, self.tap_table = tapped, table
+        self.taps = taps
         self.lock.release()
         return 0
 
@@ -251,37 +211,18 @@ cdef class Program:
 
         Parameters
         ----------
-        owners : pairs of an array and how many views of the memory behind it are fastnn's own
-        buffers : arrays that are compared with what they were
+        owners, buffers : what they read, as `Constants` takes it
         """
-        self.constant_count = count
-        self.owners = list(owners)
-        self.buffers = [(array, np.empty_like(array)) for array in buffers]
-        self.has_constants = False
-
-    cdef bint constants_are_stale(self) except -1:
-        cdef cnp.ndarray view, array, copy
-        cdef Py_ssize_t expected
-        if not self.has_constants or updates_under_way or self.seen_changes != value_changes:
-            return True
-        for view, expected in self.owners:
-            if Py_REFCNT(<PyObject*>cnp.PyArray_BASE(view)) > expected:
-                return True
-        for array, copy in self.buffers:
-            if memcmp(cnp.PyArray_DATA(array), cnp.PyArray_DATA(copy), cnp.PyArray_NBYTES(array)):
-                return True
-        return False
+        self.constants = Constants(count, owners, buffers)
 
     cdef int refresh_constants(self) except -1:
         """Runs the steps that depend on no input, where they are stale."""
-        if self.constant_count == 0 or not self.constants_are_stale():
+        if self.constants.count == 0 or not self.constants.are_stale():
             return 0
-        self.seen_changes = value_changes
-        for array, copy in self.buffers:
-            copy[...] = array
+        self.constants.note_sources()
         with nogil:
-            self.run(0, self.constant_count)
-        self.has_constants = True
+            self.run(0, self.constants.count)
+        self.constants.are_computed = True
         return 0
 
     cdef void advance_random_key(self) noexcept nogil:
@@ -350,7 +291,7 @@ cdef class Program:
             self.refresh_constants()
             with nogil:
                 self.advance_random_key()
-                self.run(self.constant_count, self.backward_start)
+                self.run(self.constants.count, self.backward_start)
         finally:
             self.lock.release()
         return results

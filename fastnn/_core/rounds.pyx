@@ -12,55 +12,21 @@ import numpy as np
 
 from fastnn._core.aligned import aligned_empty
 
-cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
 
 from fastnn._core.clock cimport nanoseconds
+from fastnn._core.constants cimport begin_updates, end_updates
 from fastnn._core.epoch cimport (
     ATTENTION_NANOSECONDS,
-    MAX_INPUTS,
-    RowsOfInput,
     Sums,
-    accept_rows,
     check_batches,
     finish_batch,
     forward_batch,
 )
-from fastnn._core.external cimport External
-from fastnn._core.program cimport Program, begin_updates, end_updates
+from fastnn._core.feed cimport Feed
 from fastnn._core.shuffle cimport shuffle
-
-cnp.import_array()
-
-
-cdef class Feed:
-    """The rows of a program's inputs, checked once for many epochs.
-
-    Parameters
-    ----------
-    program : Program
-    arrays : one array for each input
-    batch_size : int
-    """
-    cdef Program program
-    cdef list arrays             # kept alive while rows point into them
-    cdef RowsOfInput rows[MAX_INPUTS]
-    cdef Py_ssize_t inputs, batch_size
-    cdef readonly Py_ssize_t examples
-
-    def __init__(self, Program program, arrays, Py_ssize_t batch_size):
-        self.program, self.batch_size, self.inputs = program, batch_size, len(arrays)
-        program.lock.acquire()
-        try:
-            self.examples = accept_rows(program, self.rows, list(arrays), batch_size, None)
-            self.arrays = [(<External>external).array
-                           for external in program.externals[:self.inputs]]
-        finally:
-            program.lock.release()
-        if self.examples == 0:
-            raise ValueError("got an empty data set, expected one example or more")
 
 
 cdef bint run_rows(Feed feed, const int64_t* order, Py_ssize_t first, Py_ssize_t stop, bint train,
@@ -73,7 +39,7 @@ cdef bint run_rows(Feed feed, const int64_t* order, Py_ssize_t first, Py_ssize_t
         count = min(feed.batch_size, stop - first)
         if count != feed.program.batch:
             feed.program.set_sizes(count, feed.program.threads)
-        loss = forward_batch(feed.program, feed.rows, feed.inputs, None, order, first, count)
+        loss = forward_batch(feed, order, first, count)
         if not isfinite(loss):
             return False
         finish_batch(feed.program, sums, loss, train)

@@ -4,6 +4,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint64_t
 
 cdef enum:
+    # Enough for the kernels with the most operands; a Program refuses a step that has more.
     MAX_DATA = 12
     MAX_SIZES = 20
     MAX_SCALARS = 8

@@ -59,14 +59,14 @@ def batches(
         The samples.
     y : array_like, shape (N, ...), optional
         What belongs to the samples, such as labels.
-    batch_size : int, default 64
+    batch_size : int, default=64
         Number of samples in a batch. The last batch has what is left.
-    seed : int, Generator or None, default None
+    seed : int, Generator or None, default=None
         Given to ``numpy.random.default_rng`` to draw the order. The same number gives the same
         order; pass a generator to get another order on every walk, or None for a random one.
-    shuffle : bool, default True
+    shuffle : bool, default=True
         Whether to draw a random order. Otherwise the samples come in their own order.
-    drop_last : bool, default False
+    drop_last : bool, default=False
         Whether to leave out a last batch of fewer than `batch_size` samples. If there are fewer
         samples than that, there is no batch.
     augment : Augment, optional
@@ -137,12 +137,12 @@ def train_test_split(
         The samples.
     y : array_like, shape (N,), or (N, ...) without `stratify`
         What belongs to the samples, such as labels.
-    test_size : float or int, default 0.2
+    test_size : float or int, default=0.2
         A float between 0 and 1 is the part of the samples to test on, rounded to the nearest
         number of samples; an int is that number.
-    seed : int, Generator or None, default 0
+    seed : int, Generator or None, default=0
         Given to ``numpy.random.default_rng``. The same number gives the same division.
-    stratify : bool, default True
+    stratify : bool, default=True
         Whether every class has the same share in both parts, to within one sample per class.
         `y` must then be labels: integers, booleans or strings.
 

@@ -44,7 +44,7 @@ def cifar10(
     ----------
     root : path
         The folder.
-    flatten : bool, default False
+    flatten : bool, default=False
         Whether an image is a row of 3072 numbers or an array of shape (3, 32, 32).
 
     Returns

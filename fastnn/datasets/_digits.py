@@ -19,7 +19,7 @@ def digits(flatten: bool = True) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
     Parameters
     ----------
-    flatten : bool, default True
+    flatten : bool, default=True
         Whether an image is a row of 64 numbers or an array of shape (1, 8, 8).
 
     Returns

@@ -135,7 +135,7 @@ def mnist(
     ----------
     root : path
         The folder.
-    flatten : bool, default False
+    flatten : bool, default=False
         Whether an image is a row of 784 numbers or an array of shape (1, 28, 28).
 
     Returns

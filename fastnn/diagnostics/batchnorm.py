@@ -124,7 +124,7 @@ def look(model: Module, loss: Module, X: Any, y: Any) -> dict[str, tuple]:
     """By layer: mean and standard deviation of a batch, values of one example, idle bias, mode."""
     step = TrainingStep(model, loss)
     arrays = [as_array(leaf) for leaf in flatten_structure([X, y])]
-    lowered = step.compile(X, y, arrays, len(arrays[0]), keep_all=True).lowered
+    lowered = step.programs.compile(X, y, arrays, len(arrays[0]), keep_all=True).lowered
     lowered.program.load(0, *arrays)
     lowered.program.forward()
     found = {}
@@ -136,7 +136,7 @@ def look(model: Module, loss: Module, X: Any, y: Any) -> dict[str, tuple]:
         before = x.producer
         idle = (
             before is not None
-            and before.operator.name in ("linear", "conv2d")
+            and before.operator.takes_scale
             and before.inputs[2] is not None
             and not before.attributes.get("activation")
         )

@@ -149,14 +149,13 @@ def measure(
     """Forward and backward through the compiled layers."""
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((examples, width), dtype=np.float32)
-    layers, functions, pullbacks, outputs = [], [], [], []
+    layers, pullbacks, outputs = [], [], []
     for _ in range(depth):
         layer, function = nn.Linear(width, width, bias=False), ACTIVATIONS[activation][0]()
         nn.init.normal_(layer.weight, std=deviation)
         sums, through_layer = vjp(layer, values)
         values, through_function = vjp(function, sums)
         layers.append(layer)
-        functions.append(function)
         pullbacks.append((through_layer, through_function))
         outputs.append(values)
     gradient = rng.standard_normal((examples, width), dtype=np.float32)

@@ -1,6 +1,6 @@
 """What every layer computes: one forward and backward pass whose values are all kept.
 
-    TrainingStep.compile(keep_all=True) ──▶ a program that uses no memory twice
+    StepPrograms.compile(keep_all=True) ──▶ a program that uses no memory twice
     its forward nodes                   ──▶ a row for each layer: outputs, activation
     their backward nodes                ──▶ the gradient that arrives there
 
@@ -33,7 +33,7 @@ LAYERS = {
     "batchnorm": "BatchNorm",
     "activation": "",
     "prelu": "PReLU",
-    "learned_elu": "ELU",
+    "elu": "ELU",
     "maxout": "Maxout",
     "softmax": "Softmax",
 }
@@ -98,7 +98,7 @@ def look_inside(model: Module, loss: Module, X: Any, y: Any) -> tuple[float, lis
     step = TrainingStep(model, loss)
     ensure_gradients(p for p in [*model.parameters(), *loss.parameters()] if p.requires_grad)
     arrays = [as_array(leaf) for leaf in flatten_structure([X, y])]
-    lowered = step.compile(X, y, arrays, len(arrays[0]), keep_all=True).lowered
+    lowered = step.programs.compile(X, y, arrays, len(arrays[0]), keep_all=True).lowered
     lowered.program.load(0, *arrays)
     lowered.program.forward()
     lowered.program.backward()

@@ -187,23 +187,20 @@ def judge_rates(losses: dict[float, float], first: float, own: float | None) -> 
             f"no learning rate from {min(losses):g} to {max(losses):g} makes the loss fall",
             "look at the activations and gradients, and whether the examples can be overfitted",
         )
-    elif own is not None and (own in exploding or own > largest):
-        findings.fault(
-            f"the optimizer's learning rate {own:g} is too high, the loss explodes",
-            f"try {suggestion:g}",
-        )
-    elif own is not None and losses.get(own, 0.0) > RISE * first:
-        findings.fault(
-            f"the optimizer's learning rate {own:g} is too high, the loss rises",
-            f"try {suggestion:g}",
-        )
-    elif own is not None and SLOW * own < smallest:
-        findings.fault(
-            f"the optimizer's learning rate {own:g} is too low, the loss is barely changing",
-            f"try {suggestion:g}",
-        )
-    elif own is not None and own < smallest:
-        findings.note(f"the loss is barely changing in a few batches at {own:g}")
+    elif own is not None:
+        if own in exploding or own > largest:
+            fault = "too high, the loss explodes"
+        elif losses.get(own, 0.0) > RISE * first:
+            fault = "too high, the loss rises"
+        elif SLOW * own < smallest:
+            fault = "too low, the loss is barely changing"
+        else:
+            fault = ""
+        if fault:
+            what = f"the optimizer's learning rate {own:g} is {fault}"
+            findings.fault(what, f"try {suggestion:g}")
+        elif own < smallest:
+            findings.note(f"the loss is barely changing in a few batches at {own:g}")
     return judge(
         "learning rate",
         findings,

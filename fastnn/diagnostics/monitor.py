@@ -138,7 +138,7 @@ class Monitor(Callback):
             self._versions = versions
         if trainer.steps_done % self.every:
             self._before = {name: values.copy() for name, (values, *_) in self._samples.items()}
-            lowered = trainer.step._lowered
+            lowered = trainer.step.programs.lowered
             if self._watch is None or self._watch.lowered is not lowered:
                 self._watch = Watch(lowered)
             self._watch.begin()
@@ -174,7 +174,7 @@ class Monitor(Callback):
         if watch is None:
             return
         watch.end()
-        if watch.lowered is not trainer.step._lowered:
+        if watch.lowered is not trainer.step.programs.lowered:
             return  # the step was compiled anew, since somebody changed the model before it
         for name, activation, outputs in watch.found():
             share = saturated_share(activation, outputs)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._compiler.trace import flatten_structure
-from fastnn.diagnostics.activations import cut_parameters
+from fastnn.diagnostics.activations import cut_parameters, layer_of
 from fastnn.diagnostics.check import Check, Findings, judge
 from fastnn.diagnostics.figures import BAD, GOOD
 from fastnn.diagnostics.initial_loss import chance_losses, describe_probabilities
@@ -25,7 +25,8 @@ GOAL = 0.01
 LADDER = (0.1, 0.01, 1e-3, 1e-4, 1.0)
 MOMENTUM = 0.9
 STEPS = 1500
-EXPLODED = 100.0
+# A loss this many times the first, or than 1, does not come back: momentum alone may raise it some.
+HOPELESS = 100.0
 
 
 def overfit_check(
@@ -143,7 +144,7 @@ def memorize(
     goal = GOAL
     for i in range(steps):
         curve.append(float(step.forward(X, y)))
-        statistics = step._lowered.program.read_statistics()
+        statistics = step.programs.lowered.program.read_statistics()
         if statistics is not None and statistics[3]:
             accuracy = statistics[2] / statistics[3]
         else:
@@ -151,12 +152,12 @@ def memorize(
         if curve[-1] < goal and accuracy in (None, 1.0):
             reached = True
             break
-        if not math.isfinite(curve[-1]) or curve[-1] > EXPLODED * max(curve[0], 1.0):
+        if not math.isfinite(curve[-1]) or curve[-1] > HOPELESS * max(curve[0], 1.0):
             break
         step.backward()
         if i == 0:
             cut = cut_parameters(model)
-            if cut and len(cut) == sum(1 for _ in layers_with_weights(model)):
+            if cut and len(cut) == len(layers_with_weights(model)):
                 break
         step.update()
     last = curve[-1] if math.isfinite(curve[-1]) else math.inf
@@ -173,9 +174,7 @@ def memorize(
 def layers_with_weights(model: Module) -> set[str]:
     """Names of the layers that have a parameter of two axes or more."""
     return {
-        name.rpartition(".")[0]
-        for name, parameter in model.named_parameters()
-        if len(parameter.shape) > 1
+        layer_of(name) for name, parameter in model.named_parameters() if len(parameter.shape) > 1
     }
 
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from fastnn import random
 from fastnn._checks import whole
-from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn._compiler.trace import flatten_structure
 from fastnn.nn.dropout import Dropout, Dropout2d
 from fastnn.nn.execution import as_array
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
-from fastnn.training.trainer import convert
+from fastnn.training.data import convert, rows_of
 
 
 @contextlib.contextmanager
@@ -69,9 +69,8 @@ def count_examples(X: Any) -> int:
 
 
 def take(data: Any, rows: Any) -> Any:
-    """Some rows of an array, or of each array in a structure."""
-    data = convert(data, None, copies=False)
-    return rebuild_structure(data, [np.asarray(leaf)[rows] for leaf in flatten_structure(data)])
+    """Some rows of what a caller gave: an array or a list of numbers, or a structure of them."""
+    return rows_of(convert(data, None, copies=False), rows)
 
 
 def sample(X: Any, y: Any, count: int) -> tuple[Any, Any]:

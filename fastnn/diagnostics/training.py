@@ -16,8 +16,9 @@ from fastnn.diagnostics.sandbox import count_examples, sample, sandbox, take
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.training.callbacks import Callback
+from fastnn.training.data import convert
 from fastnn.training.divergence import TrainingDiverged
-from fastnn.training.trainer import Trainer, convert
+from fastnn.training.trainer import Trainer
 
 STEPS = 300
 LOOKS = 12

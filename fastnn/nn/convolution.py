@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,9 @@ from fastnn.nn.parameter import Parameter
 
 class Conv2d(Module):
     """``y[k] = bias[k] + sum over c of x[c] * weight[k, c]``, kernels slid over images.
+
+    From x (batch, in_channels, height, width) to (batch, out_channels, height', width') with
+    ``height' = floor((height + 2 padding - dilation (kernel - 1) - 1) / stride) + 1``.
 
     Parameters
     ----------
@@ -89,10 +91,7 @@ class Conv2d(Module):
 
     def reset_parameters(self) -> None:
         """Draws the initial values again."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(math.prod(self.weight.shape[1:]))
-            init.uniform_(self.bias, -bound, bound)
+        init.fill_layer(self.weight, self.bias)
 
     def forward(self, x: Any) -> Any:
         return functional.conv2d(

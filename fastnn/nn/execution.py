@@ -82,13 +82,13 @@ def state_of(module: Module) -> Hashable:
     for name, part in module.named_modules():
         state.append((name, type(part), id(part)))
         for key, value in vars(part).items():
-            if key not in OF_THE_MODULE_ITSELF:
+            if key not in SET_BY_INIT:
                 state.append((key, described(value)))
     return tuple(state)
 
 
-# What is no option of a module; buffers are attributes too.
-OF_THE_MODULE_ITSELF = frozenset(("training", "_programs", "_members", "_buffers"))
+# What every module has, and is no option of any; buffers are attributes too.
+SET_BY_INIT = frozenset(("training", "_programs", "_members", "_buffers"))
 
 
 def described(value: Any) -> Hashable:
@@ -160,11 +160,19 @@ def require_batch(array: NDArray) -> None:
 
 
 def input_spec(array: NDArray, dtype: np.dtype) -> Spec:
-    """What an input array is to the compiler: labels are whole numbers of shape (batch,)."""
+    """What an input array is to the compiler: numbers of the network's precision.
+
+    A loss makes labels of a target of shape (batch,), whatever it came as.
+    """
     require_batch(array)
     if 0 in array.shape[1:]:
         raise ValueError(f"input: got shape {array.shape}, expected examples that are not empty")
     return Spec(array.shape[1:], dtype.name)
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """What an error calls `count` inputs: by their name alone, or with numbers."""
+    return [name] if count == 1 else [f"{name} {i}" for i in range(count)]
 
 
 def layer_names(module: Module, root: str = "") -> dict[int, str]:
@@ -178,11 +186,10 @@ def compile_module(module: Module, inputs: tuple, arrays: Sequence[NDArray]) -> 
     for array in arrays:
         if array.dtype.kind not in "biuf":
             raise TypeError(f"input: got dtype {array.dtype}, expected real numbers")
-    names = ["input"] if len(arrays) == 1 else [f"input {i}" for i in range(len(arrays))]
     return compile_function(
         lambda *values: module(*rebuild_structure(inputs, values)),
         [input_spec(array, dtype) for array in arrays],
-        names,
+        numbered("input", len(arrays)),
         dtype.name,
         capacity=max(1, len(arrays[0])),
         layer_names=layer_names(module),

@@ -13,6 +13,9 @@ from fastnn.nn.module import Module
 class ZeroPad2d(Module):
     """Images inside a frame of zeros.
 
+    From (batch, channels, height, width) to (batch, channels, top + height + bottom,
+    left + width + right).
+
     Parameters
     ----------
     padding : int, or (left, right, top, bottom)
@@ -44,6 +47,8 @@ class ZeroPad2d(Module):
 
 class Upsample(Module):
     """Larger images: every pixel repeated.
+
+    From (batch, channels, height, width) to (batch, channels, height * factor, width * factor).
 
     Parameters
     ----------

@@ -97,6 +97,14 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
+def fill_layer(weight: Parameter, bias: Parameter | None) -> None:
+    """The initial values of a layer, uniform on +-1/sqrt(fan_in), as PyTorch's."""
+    kaiming_uniform_(weight, a=math.sqrt(5))
+    if bias is not None:
+        bound = 1 / math.sqrt(fans(weight)[0])
+        uniform_(bias, -bound, bound)
+
+
 def zeros_(tensor: Filled) -> Filled:
     """Fills with zeros.
 

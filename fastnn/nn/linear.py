@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from fastnn.nn.parameter import Parameter
 
 
 class Linear(Module):
-    """``y = x @ weight.T + bias``.
+    """``y = x @ weight.T + bias``, from x (batch, ..., in_features) to (batch, ..., out_features).
 
     Parameters
     ----------
@@ -52,10 +51,7 @@ class Linear(Module):
 
     def reset_parameters(self) -> None:
         """Draws the initial values again."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.in_features)
-            init.uniform_(self.bias, -bound, bound)
+        init.fill_layer(self.weight, self.bias)
 
     def forward(self, x: Any) -> Any:
         return functional.linear(x, self.weight, self.bias)
@@ -69,6 +65,8 @@ class Linear(Module):
 
 class Maxout(Module):
     """``y = max over pieces k of (x @ W_k.T + b_k)`` (Goodfellow et al., 2013).
+
+    From x (batch, in_features) to (batch, out_features).
 
     Parameters
     ----------
@@ -106,7 +104,7 @@ class Maxout(Module):
         empty = np.empty((rows, in_features), np.float32)
         self.weight = Parameter(empty, storage_axes=(1, 0))
         self.bias = Parameter(np.empty(rows, np.float32)) if bias else None
-        Linear.reset_parameters(self)  # type: ignore[arg-type]
+        init.fill_layer(self.weight, self.bias)
 
     def forward(self, x: Any) -> Any:
         return functional.maxout(functional.linear(x, self.weight, self.bias), self.pieces)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.nn import functional
-from fastnn.nn.functional.loss import check_reduction
+from fastnn.nn.functional.loss import check_reduction, check_smoothing
 from fastnn.nn.module import Module
 
 if TYPE_CHECKING:
@@ -80,10 +80,8 @@ class CrossEntropyLoss(Loss):
         label_smoothing: float = 0.0,
     ):
         super().__init__(weight, reduction)
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"got label_smoothing={label_smoothing}, expected 0 to 1")
         self.ignore_index = int(ignore_index)
-        self.label_smoothing = float(label_smoothing)
+        self.label_smoothing = check_smoothing(label_smoothing)
 
     def forward(self, input: Any, target: Any) -> Any:
         return functional.cross_entropy(

@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fastnn._compiler.graph import Value
 from fastnn._compiler.trace import flatten_structure
-from fastnn.nn.execution import ProgramCache
+from fastnn.nn.execution import SET_BY_INIT, ProgramCache
+from fastnn.nn.members import Members, check_name, joined, members_of
 from fastnn.nn.parameter import Parameter, as_dtype, in_own_memory
+from fastnn.nn.state import load_state, state_dict_of
 from fastnn.nn.version import MembershipVersion, StructureVersion
 
 if TYPE_CHECKING:
+    from collections import OrderedDict
+
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from fastnn.nn.summary import Summary
-
-
-SET_BY_INIT = frozenset(("_programs", "_members", "_buffers", "training"))
-
-
-@dataclass(frozen=True)
-class Members:
-    """Modules and parameters inside a module, each once, as they were at a `MembershipVersion`.
-
-    The module itself is left out: it would live until the garbage collector finds the circle.
-    """
-
-    version: int
-    modules: list[tuple[str, Module]]
-    parameters: list[tuple[str, Parameter]]
 
 
 class Module:
@@ -188,34 +175,6 @@ class Module:
             if isinstance(value, Module):
                 yield name, value
 
-    def _listed(self) -> Members:
-        """What is inside; listed again where modules or parameters have been set since."""
-        version = MembershipVersion.count
-        if self._members is not None and self._members.version == version:
-            return self._members
-        modules: list[tuple[str, Module]] = []
-        parameters: list[tuple[str, Parameter]] = []
-        seen: set[int] = set()
-        ahead: list[tuple[str, Module]] = [("", self)]
-        while ahead:
-            name, module = ahead.pop()
-            if id(module) not in seen:
-                seen.add(id(module))
-                modules.append((name, module))
-                children = [
-                    (f"{name}.{key}" if name else key, child)
-                    for key, child in module.named_children()
-                ]
-                ahead += reversed(children)
-        for name, module in modules:
-            for key, value in vars(module).items():
-                if isinstance(value, Parameter) and id(value) not in seen:
-                    seen.add(id(value))
-                    parameters.append((f"{name}.{key}" if name else key, value))
-        members = Members(version, modules[1:], parameters)
-        self.__dict__["_members"] = members
-        return members
-
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all inside it, each once, with dotted names.
 
@@ -230,8 +189,8 @@ class Module:
         module : Module
         """
         yield prefix, self
-        for name, module in self._listed().modules:
-            yield f"{prefix}.{name}" if prefix else name, module
+        for name, module in members_of(self).modules:
+            yield joined(prefix, name), module
 
     def modules(self) -> Iterator[Module]:
         """This module and all inside it, each once.
@@ -259,7 +218,7 @@ class Module:
         name : str
         parameter : Parameter
         """
-        yield from self._listed().parameters
+        yield from members_of(self).parameters
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, each once.
@@ -280,7 +239,7 @@ class Module:
         """
         for prefix, module in self.named_modules():
             for name, array in module._buffers.items():
-                yield f"{prefix}.{name}" if prefix else name, array
+                yield joined(prefix, name), array
 
     def buffers(self) -> Iterator[NDArray]:
         """Arrays that are state but not trained.
@@ -305,15 +264,7 @@ class Module:
         TypeError, ValueError
             For any other name.
         """
-        if not isinstance(name, str):
-            raise TypeError(
-                f"{type(self).__name__}: got {name!r} as the name of a module, expected a string"
-            )
-        if not name or "." in name or name == "training" or hasattr(type(self), name):
-            raise ValueError(
-                f"{type(self).__name__}: got {name!r} as the name of a module, expected one "
-                "without a dot that is no attribute of every module"
-            )
+        check_name(self, name)
         setattr(self, name, module)
 
     @property
@@ -450,17 +401,7 @@ class Module:
         -------
         dict of str to ndarray
         """
-        return OrderedDict((key, np.array(array, order="C")) for key, array in self._state())
-
-    def _state(self, prefix: str = "") -> Iterator[tuple[str, NDArray]]:
-        """Keys and arrays of the state; what is shared comes under each of its names."""
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield prefix + name, value.data
-            elif name in self._buffers:
-                yield prefix + name, value
-        for name, child in self.named_children():
-            yield from child._state(f"{prefix}{name}.")
+        return state_dict_of(self)
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike], strict: bool = True) -> None:
         """Copies values from a `state_dict`, of fastnn or of PyTorch (tensors are converted).
@@ -479,29 +420,7 @@ class Module:
             If keys are missing or unexpected (when `strict`), or shapes differ. Nothing is
             changed then.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{type(self).__name__}.load_state_dict: got {type(state_dict).__name__}, "
-                "expected a mapping of names to arrays"
-            )
-        arrays = {key: np.asarray(value) for key, value in state_dict.items()}
-        targets = dict(self._state())
-        problems = []
-        if strict:
-            missing = [key for key in targets if key not in arrays]
-            unexpected = [key for key in arrays if key not in targets]
-            problems += [f"missing keys {missing}"] if missing else []
-            problems += [f"unexpected keys {unexpected}"] if unexpected else []
-        for key, target in targets.items():
-            if key in arrays and arrays[key].shape != target.shape:
-                problems.append(f"{key}: got shape {arrays[key].shape}, expected {target.shape}")
-            elif key in arrays and arrays[key].dtype.kind not in "biuf":
-                problems.append(f"{key}: got dtype {arrays[key].dtype}, expected real numbers")
-        if problems:
-            raise ValueError(f"{type(self).__name__}.load_state_dict: " + "; ".join(problems))
-        for key, target in targets.items():
-            if key in arrays:
-                target[...] = arrays[key]
+        load_state(self, state_dict, strict)
 
     def summary(self, input_shape: Any, batch_size: int = 1) -> Summary:
         """Layers with their output shapes, parameters and operations, and the memory of the plan.

@@ -20,7 +20,7 @@ class BatchNorm1d(Module):
 
     In training, mean and (biased) variance are the batch's, and the running averages move:
     ``new = (1 - momentum) * old + momentum * batch``, with the unbiased variance. In inference the
-    running averages take their place.
+    running averages take their place. Inputs are (batch, features) or (batch, features, length).
 
     Parameters
     ----------

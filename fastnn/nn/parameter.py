@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastnn._core.aligned import aligned_zeros
-from fastnn._core.program import note_value_change
+from fastnn._core.constants import note_value_change
 from fastnn.nn.version import LayoutVersion
 
 if TYPE_CHECKING:

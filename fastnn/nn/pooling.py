@@ -12,6 +12,10 @@ from fastnn.nn.module import Module
 class MaxPool2d(Module):
     """The largest element of each window, by channel; NaN if one is there.
 
+    From (batch, channels, height, width) to (batch, channels, height', width') with
+    ``height' = floor((height + 2 padding - dilation (kernel - 1) - 1) / stride) + 1``, or the
+    ceiling (`ceil_mode`).
+
     Parameters
     ----------
     kernel_size : int, or (height, width)
@@ -68,6 +72,9 @@ class MaxPool2d(Module):
 
 class AvgPool2d(Module):
     """The average of each window, by channel.
+
+    From (batch, channels, height, width) to (batch, channels, height', width') with
+    ``height' = floor((height + 2 padding - kernel) / stride) + 1``, or the ceiling (`ceil_mode`).
 
     Parameters
     ----------
@@ -133,6 +140,9 @@ class AvgPool2d(Module):
 
 class AdaptiveAvgPool2d(Module):
     """The averages of windows that cover the image evenly, by channel.
+
+    From (batch, channels, height, width) to (batch, channels, height', width'). Row i is the mean
+    of the rows from ``floor(i height / height')`` to ``ceil((i + 1) height / height') - 1``.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from fastnn._compiler.layout import seen_shape
 from fastnn._compiler.operators.convolution import Conv2d, algorithm_of
 from fastnn._compiler.trace import rebuild_structure, trace
 from fastnn._table import table_lines
-from fastnn.nn.execution import layer_names
+from fastnn.nn.execution import layer_names, numbered
 
 if TYPE_CHECKING:
     from fastnn.nn.module import Module
@@ -109,7 +109,7 @@ def summarize(module: Module, input_shape: Any, batch_size: int) -> Summary:
     arguments = input_shape if several else [input_shape]
     structure = [inputs_of_shapes(argument, shapes) for argument in arguments]
     specs = [Spec(shape, dtype) for shape in shapes]
-    names = ["input"] if len(specs) == 1 else [f"input {i}" for i in range(len(specs))]
+    names = numbered("input", len(specs))
 
     def call(*values: Any) -> Any:
         return module(*rebuild_structure(structure, values))

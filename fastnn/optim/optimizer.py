@@ -33,6 +33,13 @@ class Optimizer:
     param_groups : list of dict
         ``{"params": [...], "lr": ..., ...}`` as in PyTorch; options may be changed at any time and
         hold from the next step on.
+
+    Raises
+    ------
+    TypeError
+        If `params` is neither parameters nor groups of them.
+    ValueError
+        If an option is unknown or outside its range, a parameter is given twice, or none at all.
     """
 
     #: Options that a kernel takes as numbers at each step, in its order.

@@ -226,10 +226,10 @@ def profile(
     with undisturbed():
         step = copied_step(model, loss, optimizer)
         step(X, y)
-        assert step._current is not None
-        lowered = step._current.lowered
+        compiled = step.programs.current
+        assert compiled is not None
+        lowered, threads = compiled.lowered, compiled.threads
         nanoseconds = lowered.program.time_steps(repetitions)
-    threads = step._current.threads
     return Profile(
         operator_times(lowered, nanoseconds),
         peak_flops(lowered.graph.dtype, threads) / 1e9,

@@ -37,7 +37,6 @@ def peak_flops(dtype: str, threads: int) -> float:
         [],
         Size(constant=1e9),  # worth a team
         0,
-        0,
     )
     batch, nothing = External("batch", (), "float32"), aligned_zeros(64, np.uint8)
     program = Program([step], (1, 0, 0), [batch], nothing, nothing, 1, threads, arrays)

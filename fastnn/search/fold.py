@@ -22,6 +22,7 @@ from fastnn._core.shuffle import shuffled
 from fastnn.random import new_seed, own_generator
 from fastnn.search.trial import FoldResult, finite
 from fastnn.training import Trainer
+from fastnn.training.data import rows_of
 from fastnn.training.divergence import EXPLODED, first_bad_layer
 
 if TYPE_CHECKING:
@@ -257,26 +258,15 @@ def train(
             EXPLODED * first,
             attend,
         )
-        for loss, examples, loss_sum, correct, counted, is_finite in results.tolist():
-            epoch = len(curve.scores)
-            curve.losses.append(finite(loss))
-            if not is_finite:  # the measurement ended there
-                curve.add(math.nan, math.nan)
-                what = f"the loss of what is held out is not finite in epoch {epoch}"
-                return curve.result(what, diverged=True)
-            val_loss, accuracy = loss_sum / examples, correct / counted if counted else None
-            score = rules.metric.of(trainer, val_loss, accuracy, X_held, y_held)
-            curve.add(val_loss, score)
-            if not math.isfinite(score):
-                return curve.result(f"the metric is {score} in epoch {epoch}", diverged=True)
-            if curve.is_stale:
-                return curve.result(f"no better for {rules.patience} epochs")
+        for row in results.tolist():
+            reason, diverged = record_epoch(curve, row, trainer, X_held, y_held)
+            if reason is not None:
+                return curve.result(reason, diverged)
         epoch = len(curve.scores)
         if bad_row is not None:
             curve.losses.append(None)
-            order = shuffled(count, seed, epoch)[:used]
-            rows = order[bad_row : bad_row + rules.batch_size]
-            batch = [take(part, rows) for part in flatten_structure([X, y])]
+            rows = shuffled(count, seed, epoch)[:used][bad_row : bad_row + rules.batch_size]
+            batch = [rows_of(part, rows) for part in flatten_structure([X, y])]
             layer = first_bad_layer(trainer.step, X, y, batch)
             where = f", first in layer {layer!r}" if layer else ""
             return curve.result(f"the loss is not finite in epoch {epoch}{where}", diverged=True)
@@ -290,10 +280,30 @@ def train(
     return curve.result()
 
 
+def record_epoch(
+    curve: Curve, row: list[float], trainer: Trainer, X_held: Any, y_held: Any
+) -> tuple[str | None, bool]:
+    """Adds what `run_rounds` tells of an epoch; why the training ends with it, and if diverged."""
+    loss, examples, loss_sum, correct, counted, is_finite = row
+    epoch = len(curve.scores)
+    curve.losses.append(finite(loss))
+    if not is_finite:  # the measurement ended there
+        curve.add(math.nan, math.nan)
+        return f"the loss of what is held out is not finite in epoch {epoch}", True
+    val_loss, accuracy = loss_sum / examples, correct / counted if counted else None
+    score = curve.rules.metric.of(trainer, val_loss, accuracy, X_held, y_held)
+    curve.add(val_loss, score)
+    if not math.isfinite(score):
+        return f"the metric is {score} in epoch {epoch}", True
+    if curve.is_stale:
+        return f"no better for {curve.rules.patience} epochs", False
+    return None, False
+
+
 def first_loss(trainer: Trainer, X: Any, y: Any, rows: NDArray) -> float:
     """The training loss before any update; running averages stay as they were."""
     kept = [(buffer, buffer.copy()) for _, buffer in trainer.model.named_buffers()]
-    loss = trainer.step.forward(take(X, rows), take(y, rows))
+    loss = trainer.step.forward(rows_of(X, rows), rows_of(y, rows))
     for buffer, values in kept:
         buffer[...] = values
     return loss
@@ -304,12 +314,3 @@ def stretches(rules: Rules, examples: int, epochs: range) -> NDArray:
     batches = -(-examples // rules.batch_size)
     least = [LEAST_BATCHES if epoch else LEAST_BATCHES_AT_FIRST for epoch in epochs]
     return np.maximum(least, -(-batches // LOOKS_PER_EPOCH)) * rules.batch_size
-
-
-def take(data: Any, rows: NDArray) -> Any:
-    """Rows of an array, or of every array of a tuple, list or dict."""
-    if isinstance(data, dict):
-        return {key: take(item, rows) for key, item in data.items()}
-    if isinstance(data, (tuple, list)):
-        return type(data)(take(item, rows) for item in data)
-    return np.ascontiguousarray(data[rows])

@@ -197,15 +197,7 @@ def plot_random_versus_grid(
         )
     axes = as_axes(axes, 4).reshape(2, 2)
     finished, diverged = parted(result)
-    side = min(LARGEST_SIDE, max(2, math.isqrt(len(result.trials))))
-    grid = [(a, b) for a in across.dimension.points(side) for b in up.dimension.points(side)]
-    if result.kind == "grid_search":
-        rng = np.random.default_rng(0)
-        random = [(across.dimension.draw(rng), up.dimension.draw(rng)) for _ in grid]
-    else:
-        first = {trial.number: trial for trial in result.trials if trial.stage == 0}
-        trials = list(first.values())[: len(grid)]
-        random = [(trial.params[across.name], trial.params[up.name]) for trial in trials]
+    grid, random = grid_and_random(result, across, up)
     values = [trial.params[across.name] for trial in [*finished, *diverged]]
     reached = [trial.score for trial in finished if trial.score is not None]
     # A trial that diverged counts as much as the worst that did not.
@@ -232,7 +224,7 @@ def plot_random_versus_grid(
         for place in places:
             below.axvline(place, color="tab:red", alpha=0.25, linewidth=0.8, zorder=1)
         below.scatter(
-            places if not points else across.places([a for a, _ in points]),
+            across.places([a for a, _ in points]),
             up.places([b for _, b in points]),
             color="black",
             s=22,
@@ -247,6 +239,20 @@ def plot_random_versus_grid(
 
 
 # -- what the pictures are made of ----------------------------------------------------------------
+
+
+def grid_and_random(
+    result: SearchResult, across: Axis, up: Axis
+) -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]]:
+    """The points of a grid of as many trials, and random ones: the search's own, if it has any."""
+    side = min(LARGEST_SIDE, max(2, math.isqrt(len(result.trials))))
+    grid = [(a, b) for a in across.dimension.points(side) for b in up.dimension.points(side)]
+    if result.kind == "grid_search":
+        rng = np.random.default_rng(0)
+        return grid, [(across.dimension.draw(rng), up.dimension.draw(rng)) for _ in grid]
+    first = {trial.number: trial for trial in result.trials if trial.stage == 0}
+    trials = list(first.values())[: len(grid)]
+    return grid, [(trial.params[across.name], trial.params[up.name]) for trial in trials]
 
 
 def parted(result: SearchResult) -> tuple[list[Trial], list[Trial]]:

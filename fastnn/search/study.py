@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 
 from fastnn.config import num_threads
-from fastnn.search.fold import Cancelled, Data, Metric, Rules, take, train_fold
+from fastnn.search.fold import Cancelled, Data, Metric, Rules, train_fold
+from fastnn.search.splits import Split
 from fastnn.search.trial import Task, Trial
-from fastnn.training.trainer import convert
-
-Split = tuple[np.ndarray, np.ndarray]
+from fastnn.training.data import convert, rows_of
 
 
 def never() -> bool:
@@ -111,11 +110,11 @@ class Study:
     def prepare(self, fold: int) -> Data:
         """Data of a fold; preprocessing learns from the rows to train on and from no others."""
         rows, held = self.splits[fold]
-        X, y, X_held = take(self.X, rows), take(self.y, rows), take(self.X, held)
+        X, y, X_held = rows_of(self.X, rows), rows_of(self.y, rows), rows_of(self.X, held)
         for transformer in transformers(self.preprocessing):
             fit_on(transformer, X, y)
             X, X_held = transformer.transform(X), transformer.transform(X_held)
-        return X, y, X_held, take(self.y, held)
+        return X, y, X_held, rows_of(self.y, held)
 
 
 class PreparedFolds:

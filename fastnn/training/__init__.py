@@ -1,8 +1,12 @@
 """Training: the compiled step, and the loop around it.
 
-step.py        forward, backward, update as one program
+step.py        forward, backward, update in one call or apart
+programs.py    the compiled programs of a step, and when one has to be made again
+epoch.py       a step over a data set, guarded
 divergence.py  a snapshot to go back to when the loss explodes, and where it happened
-trainer.py     epochs, validation, prediction
+trainer.py     fit, evaluate, predict
+fit.py         the loop of `fit`
+data.py        what these are given, as arrays
 callbacks.py   what may look at a training, and end it
 history.py     what was measured
 progress.py    the bar

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import to_array, whole
-from fastnn._core.epoch import run_epoch
-from fastnn._core.program import note_value_change
-from fastnn.nn.execution import map_data
+from fastnn._compiler.graph import LABEL_DTYPE
+from fastnn._core.constants import note_value_change
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastnn._core.augmentation import Augmentation
     from fastnn.training.step import TrainingStep
 
 # A loss this many times the first one is an explosion, says the course, finite or not.
@@ -70,22 +66,6 @@ class TrainingDiverged(RuntimeError):
         )
 
 
-@dataclass(frozen=True)
-class EpochResult:
-    """What an epoch gave."""
-
-    batches: int
-    examples: int
-    loss: float
-    correct: float
-    counted: float
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of correct rows, or None for a loss without labels."""
-        return self.correct / self.counted if self.counted else None
-
-
 # How long a snapshot is young enough not to be taken anew: as long as an epoch keeps one.
 FRESH_SECONDS = 0.03
 
@@ -105,11 +85,11 @@ class Snapshot:
         self.sources = [*sources, step.optimizer.steps_taken]
         self.copies = [np.array(source) for source in self.sources]
         self.taken = time.perf_counter()
-        self.versions = step._versions
+        self.versions = step.programs.versions
 
     def to_renew(self, step: TrainingStep) -> tuple[list[NDArray], list[NDArray]] | None:
         """What an epoch copies from and to, at its first step too; None while this is fresh."""
-        if self.versions != step._versions:  # memory may have moved
+        if self.versions != step.programs.versions:  # memory may have moved
             self.take(step)
         now = time.perf_counter()
         if now - self.taken < FRESH_SECONDS:
@@ -124,48 +104,6 @@ class Snapshot:
         note_value_change()
 
 
-def run_guarded(
-    step: TrainingStep,
-    X: Any,
-    y: Any,
-    indices: Any,
-    batch_size: int,
-    callback: Any,
-    augmentation: Augmentation | None = None,
-    snapshot: Snapshot | None = None,
-) -> EpochResult:
-    """An epoch that goes back to a good state if the loss stops being finite.
-
-    The parts of an epoch that returns to Python now and then share a `snapshot`.
-    """
-    batch_size = whole("batch_size", batch_size, 1)
-    X, y = map_data(to_array, X), map_data(to_array, y)
-    arrays = step._prepare_epoch(X, y, indices, batch_size)
-    renewed: tuple[list[NDArray], list[NDArray]] | None
-    if snapshot is None:
-        snapshot = Snapshot(step)
-        renewed = snapshot.sources, snapshot.copies
-    else:
-        renewed = snapshot.to_renew(step)
-    program = step._lowered.program
-    step._phase = "updated"
-    batches, examples, loss_sum, correct, counted, finite = run_epoch(
-        program, arrays, indices, batch_size, True, callback, renewed, augmentation
-    )
-    if not finite:
-        order = np.arange(len(arrays[0])) if indices is None else np.asarray(indices)
-        rows = order[batches * batch_size : (batches + 1) * batch_size]
-        batch = [array[rows] for array in arrays]
-        if augmentation is not None:
-            place = augmentation.place + batches * batch_size
-            batch[0] = augmentation.batch(arrays[0], rows, place)
-        layer = first_bad_layer(step, X, y, batch)
-        snapshot.restore()
-        assert step.optimizer is not None
-        raise TrainingDiverged(batches, step.optimizer.param_groups[0]["lr"], layer)
-    return EpochResult(batches, examples, loss_sum / examples, correct, counted)
-
-
 def first_bad_layer(step: TrainingStep, X: Any, y: Any, arrays: list[NDArray]) -> str:
     """The first layer whose output or parameters hold a value that is not finite."""
     for array in arrays:
@@ -178,13 +116,14 @@ def first_bad_layer(step: TrainingStep, X: Any, y: Any, arrays: list[NDArray]) -
     ]
     if bad_parameters:
         return bad_parameters[0]
-    compiled = step.compile(X, y, arrays, len(arrays[0]), keep_all=True, with_gradients=False)
-    lowered = compiled.lowered
+    lowered = step.programs.compile(
+        X, y, arrays, len(arrays[0]), keep_all=True, with_gradients=False
+    ).lowered
     lowered.program.load(0, *arrays)
     lowered.program.forward()
     for node in lowered.graph.nodes[: lowered.graph.forward_count]:
         for value in node.outputs:
-            if value.dtype != "int64" and value in lowered.plan.offsets:
+            if value.dtype != LABEL_DTYPE and value in lowered.plan.offsets:
                 if not np.isfinite(lowered.view(value)).all():
                     return node.layer
     return ""

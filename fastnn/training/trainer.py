@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import to_array, whole
+from fastnn._checks import whole
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
-from fastnn.datasets import Augment, train_test_split
-from fastnn.datasets._augment import check_images
+from fastnn.datasets import Augment
 from fastnn.nn import functional
-from fastnn.nn.execution import as_array, map_data
+from fastnn.nn.execution import as_array
 from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, MultiMarginLoss
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.random import generator
 from fastnn.training.callbacks import Callback
-from fastnn.training.divergence import EpochResult, Snapshot, TrainingDiverged, run_guarded
+from fastnn.training.data import convert, rows_of, training_data
+from fastnn.training.fit import Fit
 from fastnn.training.history import History
 from fastnn.training.progress import Progress
 from fastnn.training.step import TrainingStep
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-    from fastnn._core.augmentation import Augmentation
 
 
 class Trainer:
@@ -139,153 +135,37 @@ class Trainer:
 
         Raises
         ------
+        ValueError
+            If there are no examples, shapes don't fit the model, a label is out of range, or a
+            number is outside its range.
+        TypeError
+            If data are not of numbers, or a callback is none.
         TrainingDiverged
             If the loss becomes NaN or infinite. The model keeps the last good parameters.
         """
         epochs, batch_size = whole("epochs", epochs, 0), whole("batch_size", batch_size, 1)
-        inputs = convert(X, self.model.dtype) if augment is None else check_images(X)
-        targets = convert(y, None)
         rng = generator() if seed is None else np.random.default_rng(seed)
-        if validation_split:
-            inputs, targets, validation_data = split(
-                inputs, targets, validation_data, validation_split, rng
-            )
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise TypeError("validation_data: expected a pair (X, y)")
-            held, held_targets = validation_data
-            if augment is not None and getattr(held, "dtype", None) == np.uint8:
-                held = augment.normalize(held, self.model.dtype)
-            validation_data = convert(held, self.model.dtype), convert(held_targets, None)
+        inputs, targets, validation_data = training_data(
+            X, y, self.model.dtype, augment, validation_data, validation_split, rng
+        )
         examples = len(flatten_structure(inputs)[0])
         if examples == 0:
             raise ValueError("X: got an empty data set, expected one example or more")
-        callbacks = checked_callbacks(callbacks)
+        fit = Fit(
+            self,
+            inputs,
+            targets,
+            validation_data,
+            batch_size,
+            shuffle,
+            augment,
+            rng,
+            checked_callbacks(callbacks),
+            Progress(examples, epochs, progress),
+        )
         self.history, self.stop, self.steps_done = History(), None, 0
-        bar = Progress(examples, epochs, progress)
-        best: tuple[float, dict[str, NDArray]] | None = None
-        self.model.train()
-        for callback in callbacks:
-            callback.on_fit_start(self)
-        try:
-            for epoch in range(epochs):
-                bar.start_epoch(epoch)
-                order = rng.permutation(examples) if shuffle else None
-                augmentation = None
-                if augment is not None:
-                    key = int(rng.integers(2**63))
-                    augmentation = augment.compiled(inputs, self.model.dtype, key)
-                row = self._epoch(
-                    epoch, inputs, targets, order, batch_size, callbacks, bar, augmentation
-                )
-                if validation_data is not None:
-                    measured = self.evaluate(*validation_data, batch_size=max(batch_size, 256))
-                    row.update({f"val_{name}": value for name, value in measured.items()})
-                bar.end_epoch(row)
-                self.history.append(row)
-                if keep_best:
-                    score = score_of(row)
-                    if best is None or score > best[0]:
-                        best = score, self.model.state_dict()
-                for callback in callbacks:
-                    callback.on_epoch_end(self, epoch, row)
-                if self.stop:
-                    break
-        except KeyboardInterrupt:
-            self.stop = "interrupted"
-        except TrainingDiverged as error:
-            error.history = self.history
-            self.history.stopped = str(error)
-            raise
-        finally:
-            bar.close()
-            if best is not None:
-                self.model.load_state_dict(best[1])
-            for callback in callbacks:
-                callback.on_fit_end(self)
-        self.history.stopped = self.stop
+        fit.run(epochs, keep_best)
         return self.history
-
-    def _epoch(
-        self,
-        epoch: int,
-        inputs: Any,
-        targets: Any,
-        order: NDArray | None,
-        batch_size: int,
-        callbacks: list[Callback],
-        bar: Progress,
-        augmentation: Augmentation | None,
-    ) -> dict[str, float]:
-        self.model.train()
-        started = time.perf_counter()
-        try:
-            if any(callback.next_step(self.steps_done) is not None for callback in callbacks):
-                result = self._epoch_by_steps(
-                    epoch, inputs, targets, order, batch_size, callbacks, bar, augmentation
-                )
-            else:
-                result = run_guarded(
-                    self.step, inputs, targets, order, batch_size, bar.update, augmentation
-                )
-        except TrainingDiverged as error:
-            raise TrainingDiverged(error.batch, error.learning_rate, error.layer, epoch) from None
-        row = {"loss": result.loss}
-        if result.accuracy is not None:
-            row["accuracy"] = result.accuracy
-        row["regularization_loss"] = self.step.regularization_loss
-        row["lr"] = self.optimizer.param_groups[0]["lr"]
-        row["examples_per_second"] = result.examples / (time.perf_counter() - started)
-        return row
-
-    def _epoch_by_steps(
-        self,
-        epoch: int,
-        inputs: Any,
-        targets: Any,
-        order: NDArray | None,
-        batch_size: int,
-        callbacks: list[Callback],
-        bar: Progress,
-        augmentation: Augmentation | None,
-    ) -> EpochResult:
-        """An epoch that returns to Python where a callback wants to look."""
-        total = len(flatten_structure(inputs)[0])
-        order = np.arange(total) if order is None else order
-        sums = np.zeros(3)
-        batches = examples = 0
-        self.step._prepare_epoch(inputs, targets, order, batch_size)
-        snapshot = Snapshot(self.step)
-        while examples < total:
-            wanted = {
-                callback: step
-                for callback in callbacks
-                if (step := callback.next_step(self.steps_done)) is not None
-            }
-            left = -(-(total - examples) // batch_size)
-            steps = min([left, *[step - self.steps_done for step in wanted.values()]])
-            rows = order[examples : examples + steps * batch_size]
-            if augmentation is not None:
-                augmentation.place = examples
-            try:
-                result = run_guarded(
-                    self.step, inputs, targets, rows, batch_size, None, augmentation, snapshot
-                )
-            except TrainingDiverged as error:
-                raise TrainingDiverged(
-                    batches + error.batch, error.learning_rate, error.layer
-                ) from None
-            sums += [result.loss * len(rows), result.correct, result.counted]
-            batches, examples = batches + steps, examples + len(rows)
-            self.steps_done += steps
-            self._last_rows = inputs, targets, rows[(steps - 1) * batch_size :]
-            bar.update(batches, examples, *sums)
-            for callback, step in wanted.items():
-                if step == self.steps_done:
-                    callback.on_step_end(self, epoch, batches - 1, result.loss)
-            if self.stop:
-                break
-        return EpochResult(batches, examples, sums[0] / examples, sums[1], sums[2])
 
     def last_batch(self, most: int | None = None) -> tuple[Any, Any]:
         """Inputs and targets of the step that has just ended, for `Callback.on_step_end`.
@@ -308,11 +188,7 @@ class Trainer:
         if self._last_rows is None:
             raise RuntimeError("last_batch() is for Callback.on_step_end: no step has ended")
         inputs, targets, rows = self._last_rows
-        rows = rows[:most]
-        return tuple(
-            rebuild_structure(data, [leaf[rows] for leaf in flatten_structure(data)])
-            for data in (inputs, targets)
-        )
+        return rows_of(inputs, rows[:most]), rows_of(targets, rows[:most])
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, batch_size: int = 256) -> dict[str, float]:
         """Loss, and accuracy where the loss has labels, in inference mode.
@@ -417,36 +293,6 @@ class Trainer:
         return isinstance(self.loss, BCEWithLogitsLoss)
 
 
-def convert(data: Any, dtype: np.dtype | None, copies: bool = True) -> Any:
-    """Data as arrays; with `copies` in the model's precision, once for all epochs."""
-
-    def converted(item: Any) -> NDArray:
-        array = to_array(item)
-        if not copies:
-            return array
-        if dtype is None and array.dtype.kind in "iub" and array.dtype != np.uint64:
-            return np.ascontiguousarray(array, np.int64)
-        if array.dtype.kind in "biuf":  # uint64 as it is: the program sees what does not fit
-            return np.ascontiguousarray(array, dtype or array.dtype)
-        return array
-
-    return map_data(converted, data)
-
-
-def split(inputs: Any, targets: Any, validation_data: Any, share: float, rng: Any) -> tuple:
-    """Sets a share of the data aside for validation."""
-    if validation_data is not None:
-        raise ValueError("got validation_data and validation_split, expected one of them")
-    if not 0 < share < 1:
-        raise ValueError(f"got validation_split={share}, expected a share between 0 and 1")
-    if not isinstance(inputs, np.ndarray) or not isinstance(targets, np.ndarray):
-        raise TypeError("validation_split takes single arrays; give validation_data")
-    X, X_held, y, y_held = train_test_split(
-        inputs, targets, share, seed=int(rng.integers(2**31)), stratify=False
-    )
-    return X, y, (X_held, y_held)
-
-
 def checked_callbacks(callbacks: Any) -> list[Callback]:
     """A list of callbacks; TypeError for anything else."""
     if isinstance(callbacks, Callback):
@@ -457,12 +303,3 @@ def checked_callbacks(callbacks: Any) -> list[Callback]:
             name = getattr(callback, "__name__", type(callback).__name__)
             raise TypeError(f"callbacks: got {name}, expected objects of a fastnn.Callback's class")
     return callbacks
-
-
-def score_of(row: dict[str, float]) -> float:
-    """How good an epoch was: larger is better."""
-    for name in ("val_accuracy", "val_loss", "accuracy", "loss"):
-        if name in row:
-            score = row[name] if name.endswith("accuracy") else -row[name]
-            return -math.inf if math.isnan(score) else score
-    return 0.0

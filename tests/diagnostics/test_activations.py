@@ -37,6 +37,13 @@ def test_a_relu_network_against_numpy():
         assert row["dead"] == (~output.any(axis=0)).mean()
 
 
+def test_activations_with_parameters_are_layers():
+    X, _, y, _ = digits()
+    model = nn.Sequential(nn.Linear(64, 16), nn.PReLU(), nn.Linear(16, 10), nn.ELU(learnable=True))
+    check = diagnostics.activation_statistics(model, LOSS, X[:100], y[:100])
+    assert [row["kind"] for row in check.data["layers"]] == ["Linear", "PReLU", "Linear", "ELU"]
+
+
 def test_the_first_update_over_the_weights():
     X, _, y, _ = digits()
     model = seeded(relu_network)

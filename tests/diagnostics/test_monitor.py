@@ -97,7 +97,7 @@ def test_units_are_looked_at_in_the_step_itself():
             silent = np.all([shares.dead[s - 1] for s in monitor.steps[: look + 1][-6:]], axis=0)
             assert monitor.dead["3"][look] == silent.mean()
     assert 0 < max(monitors[0].dead["3"]) and 0 < max(monitors[0].saturated["1"])
-    assert trainer.step._lowered.program.tap_count == 0, "the training goes on unwatched"
+    assert trainer.step.programs.lowered.program.taps.count == 0, "the training goes on unwatched"
 
 
 def test_a_batch_smaller_than_what_is_looked_at():

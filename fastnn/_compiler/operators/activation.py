@@ -23,6 +23,7 @@ class Activation(Operator):
 
     name = "activation"
     in_place = ((0, 0),)
+    is_activation = True
 
     def infer(self, node):
         return [same(node.inputs[0])]
@@ -50,6 +51,7 @@ class ActivationBackward(Operator):
 
     name = "activation_backward"
     in_place = ((0, 0),)
+    is_activation_gradient = True
 
     def infer(self, node):
         return [same(node.inputs[0])]
@@ -72,7 +74,6 @@ class PReLU(Operator):
 
     name = "prelu"
     layout = "channels"
-    kernels = "prelu"
 
     def infer(self, node):
         x, slope = node.inputs

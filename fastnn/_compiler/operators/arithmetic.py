@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastnn._compiler.activations import KINDS, activation_of
+from fastnn._compiler.graph import OPERATORS
 from fastnn._compiler.operators.activation import activation_time
 from fastnn._compiler.operators.base import (
     ELEMENTS_PER_NANOSECOND,
@@ -14,10 +15,9 @@ from fastnn._compiler.operators.base import (
 )
 
 
-class Add(Operator):
-    """y = f(a + b), of the same shape; f by the attribute `activation`, where there is one."""
+class OfTwo(Operator):
+    """Elementwise, of two values of one shape."""
 
-    name = "add"
     in_place = ((0, 0), (0, 1))
 
     def infer(self, node):
@@ -28,8 +28,20 @@ class Add(Operator):
         )
         return [same(a)]
 
+
+class Add(OfTwo):
+    """y = f(a + b); f by the attribute `activation`, where there is one."""
+
+    name = "add"
+    takes_activation = True
+
     def backward(self, node, gradients):
         return [gradients[0], gradients[0]]
+
+    def take_activation_gradient(self, node, y):
+        node.operator = OPERATORS["add_gradient"]
+        node.inputs.append(y)
+        return True
 
     def lower(self, node):
         (y,), (a, b, *output) = node.outputs, node.inputs
@@ -54,8 +66,8 @@ class AddGradient(Add):
     name = "add_gradient"
 
 
-class Multiply(Add):
-    """y = a * b, elementwise, of the same shape."""
+class Multiply(OfTwo):
+    """y = a * b"""
 
     name = "multiply"
 

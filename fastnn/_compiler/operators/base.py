@@ -88,6 +88,14 @@ class Operator:
         checks them before it runs
     layout : how it wants images to lie: "any", "channels", "plain" or "as it is"
         (fastnn/_compiler/layout.py)
+    is_activation : y = f(x) with f by the attribute `kind`; a node before it may take it over
+    is_activation_gradient : dx = dy f'(x), of the inputs dy and y, likewise
+    takes_activation : its kernel can apply an activation to its first output, told by the
+        attributes `activation` and `slope`
+    differentiates_activation : a backward operator whose kernel finds the gradient of the
+        activation that its forward node took, told likewise, from what it reads in any case
+    takes_scale : the first output is linear in the inputs 1 and 2, weight and bias, so that a scale
+        and a shift of its channels can go into them
     """
 
     name = ""
@@ -99,6 +107,11 @@ class Operator:
     is_random = False
     labels: int | None = None
     layout = "any"
+    is_activation = False
+    is_activation_gradient = False
+    takes_activation = False
+    differentiates_activation = False
+    takes_scale = False
 
     def infer(self, node: Node) -> list[Spec]:
         """The outputs' shapes; ValueError where the inputs don't fit."""
@@ -115,6 +128,21 @@ class Operator:
     def inputs_read_beyond(self, node: Node) -> tuple[int, ...]:
         """`reads_beyond`, or fewer where the sizes of a node allow it."""
         return self.reads_beyond
+
+    def skip_outputs(self, node: Node, unread: set[int]) -> None:
+        """Spares a node those of the outputs, which nobody reads, that its kernel can leave out."""
+
+    def take_activation_gradient(self, node: Node, y: Value) -> bool:
+        """Whether the kernel can multiply its first output by the gradient of the activation that
+        gave y; if y is not among the node's operands yet, it is now.
+        """
+        return False
+
+    def fold_into(self, node: Node, layer: Node) -> Node | None:
+        """A node that gives the layer before this one the weight and the bias that do what both do;
+        None if this is no scale and shift of channels.
+        """
+        return None
 
     def least_batch(self, node: Node) -> int:
         """The smallest batch that makes sense."""

@@ -45,6 +45,8 @@ class Conv2d(Operator):
 
     name = "conv2d"
     layout = "channels"
+    takes_activation = True
+    takes_scale = True
     direction = FORWARD
 
     def infer(self, node):
@@ -90,6 +92,9 @@ class Conv2dBackwardInput(Operator):
 
     def infer(self, node):
         return [same(node.inputs[2])]
+
+    def take_activation_gradient(self, node, y):
+        return node.inputs[2] is y
 
     def lower(self, node):
         dy, weight, x = node.inputs
@@ -238,8 +243,7 @@ def prepare_weights(graph: Graph) -> Graph:
                     algorithm=algorithm.name,
                 )
                 made.layer = node.layer
-                graph.nodes.insert(position, made)
-                graph.forward_count += position < graph.forward_count
+                graph.insert(position, made)
                 position += 1
                 (prepared[key],) = made.outputs
             node.inputs[1] = prepared.get(key, weight)

@@ -25,6 +25,8 @@ class Linear(Operator):
 
     name = "linear"
     layout = "plain"
+    takes_activation = True
+    takes_scale = True
 
     def infer(self, node):
         x, weight, bias = node.inputs
@@ -78,6 +80,9 @@ class LinearBackwardInput(Operator):
 
     def infer(self, node):
         return [same(node.inputs[2])]
+
+    def take_activation_gradient(self, node, y):
+        return node.inputs[2] is y
 
     def lower(self, node):
         dy, weight, x = node.inputs

@@ -200,7 +200,7 @@ class ElementLoss(Operator):
     Inputs x, target and perhaps weights by column. Outputs: loss, partial sums.
     """
 
-    name = ""
+    by_columns = False
 
     def infer(self, node):
         x, target, *weights = node.inputs
@@ -247,6 +247,8 @@ class ElementLoss(Operator):
 class ElementLossBackward(Operator):
     """dx; inputs upstream gradient, x, target and perhaps weights."""
 
+    by_columns = False
+
     def infer(self, node):
         return [same(node.inputs[1])]
 
@@ -264,8 +266,8 @@ class ElementLossBackward(Operator):
 
 
 def element_loss_sizes(node, x):
-    """A flat array where there are no weights by column."""
-    shape = [elements(x)] if node.operator.name.startswith("squared") else [rows(x), x.columns]
+    """A flat array where no weights by column are among the operands."""
+    shape = [rows(x), x.columns] if node.operator.by_columns else [elements(x)]
     return [*shape, REDUCTIONS[node.attributes["reduction"]]]
 
 
@@ -286,6 +288,7 @@ class BinaryCrossEntropy(ElementLoss):
 
     name = "binary_cross_entropy"
     layout = "plain"
+    by_columns = True
 
 
 class BinaryCrossEntropyBackward(ElementLossBackward):
@@ -293,3 +296,4 @@ class BinaryCrossEntropyBackward(ElementLossBackward):
 
     name = "binary_cross_entropy_backward"
     layout = "plain"
+    by_columns = True

@@ -35,6 +35,7 @@ class BatchNorm(Operator):
     name = "batchnorm"
     layout = "channels"
     updates_state = True
+    takes_activation = True
 
     def infer(self, node):
         x, *parameters = node.inputs
@@ -87,6 +88,16 @@ class BatchNorm(Operator):
             )
         ]
 
+    def fold_into(self, node, layer):
+        if node.attributes["training"]:
+            return None
+        _, weight, bias, mean, variance, _ = node.inputs
+        return mean.graph.make_node(
+            "fold_batchnorm",
+            [layer.inputs[1], layer.inputs[2], weight, bias, mean, variance],
+            eps=node.attributes["eps"],
+        )
+
     def least_batch(self, node):
         # One value for a channel has no variance.
         return 2 if node.attributes["training"] and node.inputs[0].rows == 1 else 1
@@ -128,11 +139,15 @@ class BatchNormBackward(Operator):
     name = "batchnorm_backward"
     layout = "channels"
     in_place = ((0, 0),)
+    differentiates_activation = True
 
     def infer(self, node):
         x = node.inputs[1]
         per_channel = Spec((x.columns,), x.dtype, batched=False)
         return [same(x), per_channel, per_channel]
+
+    def skip_outputs(self, node, unread):
+        node.attributes["without_dx"] = 0 in unread
 
     def lower(self, node):
         x = node.inputs[1]

@@ -57,8 +57,8 @@ def pool_call(kernel, data, windows, x, y, scalars=()):
 
 
 class MaxPool(Operator):
-    """y = the largest element of each window, by channel; outputs y and the tap that won, which the
-    fusing pass takes away where nobody reads it.
+    """y = the largest element of each window, by channel; outputs y and, where somebody reads it,
+    the tap that won.
 
     Attributes, for both axes: `kernel`, `stride`, `padding`, `dilation`, `ceil_mode`.
     """
@@ -73,6 +73,10 @@ class MaxPool(Operator):
         require(taps <= MOST_TAPS, f"got a kernel of {taps} elements, expected {MOST_TAPS} at most")
         y = same(x, shape=(*(axis.out_length for axis in windows), x.columns))
         return [y, same(x, shape=y.shape, dtype="uint16")]
+
+    def skip_outputs(self, node, unread):
+        if 1 in unread:
+            del node.outputs[1]
 
     def backward(self, node, gradients):
         x = node.inputs[0]

@@ -21,6 +21,19 @@ cdef enum:
     BLOCK = 64
 
 
+cdef struct Mask:
+    uint64_t stream          # of random numbers, by the run and the layer
+    uint32_t dropped_below   # p in units of 2^-32
+    real scale               # of what is kept
+
+
+cdef inline Mask mask_of(const Py_ssize_t salt, const double p, const uint64_t random_key) noexcept nogil:
+    # A p closer to 1 than one of its units counts as the largest below; of 1 itself nothing is kept.
+    return Mask(mix64(random_key + mix64(<uint64_t>salt + 1)),
+                <uint32_t>min(max(p, 0.0) * 4294967296.0, 4294967295.0),
+                <real>(0.0 if p >= 1 else 1.0 / (1.0 - p)))
+
+
 cdef inline uint32_t mix32(uint32_t x) noexcept nogil:
     """A bijection in which each bit of x changes half of the bits (Wellons, Hash Prospector)."""
     x = (x ^ (x >> 16)) * <uint32_t>0x21F0AAAD
@@ -30,22 +43,22 @@ cdef inline uint32_t mix32(uint32_t x) noexcept nogil:
 
 cdef inline void random_factors(
     real* factor,            # (BLOCK,)
-    uint32_t first, uint32_t low_key, uint32_t high_key, uint32_t dropped_below, real scale,
+    uint32_t first, uint32_t low_key, uint32_t high_key, const Mask* mask,
 ) noexcept nogil:
     """factor = scale with probability 1 - p, else 0, for elements `first` ... of a chunk."""
-    cdef uint32_t i, random
+    cdef uint32_t i, random, dropped_below = mask.dropped_below
+    cdef real scale = mask.scale
     for i in range(BLOCK):
         random = mix32(mix32((first + i) ^ low_key) ^ high_key)
         factor[i] = scale if random >= dropped_below else <real>0
 
 
 cdef void dropout_chunk(
-    real* y, const real* x, Py_ssize_t chunk, Py_ssize_t n, uint64_t stream, uint32_t dropped_below,
-    real scale,
+    real* y, const real* x, Py_ssize_t chunk, Py_ssize_t n, const Mask* mask,
 ) noexcept nogil:
     """One chunk of n elements, with random numbers of its own"""
     cdef real factor[BLOCK]
-    cdef uint64_t key = random_bits(stream, <uint64_t>chunk)
+    cdef uint64_t key = random_bits(mask.stream, <uint64_t>chunk)
     cdef Py_ssize_t block, first, count, i
     cdef uint32_t low_key = <uint32_t>key
     cdef uint32_t high_key = <uint32_t>(key >> 32)
@@ -54,7 +67,7 @@ cdef void dropout_chunk(
     n = min(CHUNK, n - chunk * CHUNK)
     for block in range((n + BLOCK - 1) // BLOCK):
         first = block * BLOCK
-        random_factors(factor, <uint32_t>first, low_key, high_key, dropped_below, scale)
+        random_factors(factor, <uint32_t>first, low_key, high_key, mask)
         count = min(BLOCK, n - first)
         i = 0
         while i + LANES <= count:
@@ -71,19 +84,16 @@ cdef void dropout_forward(
     Py_ssize_t n, Py_ssize_t salt, double p, uint64_t random_key, int threads,
 ) noexcept nogil:
     """y = x / (1 - p) with probability 1 - p, else x 0 (NaN where x is no number); y may be x"""
-    cdef uint64_t stream = mix64(random_key + mix64(<uint64_t>salt + 1))
-    cdef bint none_kept = p >= 1
-    # p in units of 2^-32. Its largest value is that of any p above it, but for 1 itself.
-    cdef uint32_t dropped_below = <uint32_t>min(max(p, 0.0) * 4294967296.0, 4294967295.0)
-    cdef real scale = <real>(0.0 if none_kept else 1.0 / (1.0 - p))
+    cdef Mask described = mask_of(salt, p, random_key)
+    cdef const Mask* mask = &described
     cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
     cdef Py_ssize_t chunk
     if threads == 1:
         for chunk in range(chunks):
-            dropout_chunk(y, x, chunk, n, stream, dropped_below, scale)
+            dropout_chunk(y, x, chunk, n, mask)
         return
     for chunk in prange(chunks, schedule="static", num_threads=threads):
-        dropout_chunk(y, x, chunk, n, stream, dropped_below, scale)
+        dropout_chunk(y, x, chunk, n, mask)
 
 
 cdef void dropout_backward(
@@ -97,7 +107,7 @@ cdef void dropout_backward(
 
 cdef void drop_channels_of_image(
     real* y, const real* x, Py_ssize_t pixels, Py_ssize_t channels, Py_ssize_t piece,
-    uint64_t stream, uint32_t dropped_below, real scale,
+    const Mask* mask,
 ) noexcept nogil:
     """Piece `piece` of all blocks of channels of all images, in all pixels of its image"""
     cdef real factor[BLOCK]
@@ -105,9 +115,8 @@ cdef void drop_channels_of_image(
     cdef Py_ssize_t image = piece // blocks
     cdef Py_ssize_t first = (piece - image * blocks) * BLOCK
     cdef Py_ssize_t pixel, i, count = min(<Py_ssize_t>BLOCK, channels - first)
-    cdef uint64_t key = random_bits(stream, <uint64_t>image)
-    random_factors(factor, <uint32_t>first, <uint32_t>key, <uint32_t>(key >> 32),
-                   dropped_below, scale)
+    cdef uint64_t key = random_bits(mask.stream, <uint64_t>image)
+    random_factors(factor, <uint32_t>first, <uint32_t>key, <uint32_t>(key >> 32), mask)
     y += image * pixels * channels + first
     x += image * pixels * channels + first
     for pixel in range(pixels):  # no-cython-lint
@@ -128,17 +137,15 @@ cdef void dropout_channels_forward(
     uint64_t random_key, int threads,
 ) noexcept nogil:
     """The same for whole channels of an image: one random number for each"""
-    cdef uint64_t stream = mix64(random_key + mix64(<uint64_t>salt + 1))
-    cdef bint none_kept = p >= 1
-    cdef uint32_t dropped_below = <uint32_t>min(max(p, 0.0) * 4294967296.0, 4294967295.0)
-    cdef real scale = <real>(0.0 if none_kept else 1.0 / (1.0 - p))
+    cdef Mask described = mask_of(salt, p, random_key)
+    cdef const Mask* mask = &described
     cdef Py_ssize_t piece, pieces = images * ((channels + BLOCK - 1) // BLOCK)
     if threads == 1:
         for piece in range(pieces):
-            drop_channels_of_image(y, x, pixels, channels, piece, stream, dropped_below, scale)
+            drop_channels_of_image(y, x, pixels, channels, piece, mask)
         return
     for piece in prange(pieces, schedule="static", num_threads=threads):
-        drop_channels_of_image(y, x, pixels, channels, piece, stream, dropped_below, scale)
+        drop_channels_of_image(y, x, pixels, channels, piece, mask)
 
 
 cdef void dropout_channels_backward(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn._compiler.graph import Value
+from fastnn._compiler.graph import LABEL_DTYPE, Value
 from fastnn._compiler.operators.loss import REDUCTIONS
 from fastnn.nn.functional.record import computes_on_arrays, constant
 
@@ -14,6 +14,13 @@ def check_reduction(reduction: str) -> str:
     if reduction not in REDUCTIONS:
         raise ValueError(f"got reduction {reduction!r}, expected one of {list(REDUCTIONS)}")
     return reduction
+
+
+def check_smoothing(label_smoothing: float) -> float:
+    """From 0 to 1; ValueError for any other."""
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"got label_smoothing={label_smoothing}, expected 0 to 1")
+    return float(label_smoothing)
 
 
 @computes_on_arrays("input", "target")
@@ -49,7 +56,8 @@ def cross_entropy(
     Raises
     ------
     ValueError
-        If shapes don't fit, a label is out of range, or `reduction` is unknown.
+        If shapes don't fit, a label is out of range, `label_smoothing` is not from 0 to 1, or
+        `reduction` is unknown.
 
     Examples
     --------
@@ -64,7 +72,7 @@ def cross_entropy(
         [input, as_labels(target), constant(graph, weight)],
         ignore_index=int(ignore_index),
         reduction=check_reduction(reduction),
-        label_smoothing=float(label_smoothing),
+        label_smoothing=check_smoothing(label_smoothing),
     )
     graph.metrics.setdefault("statistics", outputs[-1])
     return outputs[0]
@@ -73,7 +81,7 @@ def cross_entropy(
 def as_labels(target: Value) -> Value:
     """An input of whole numbers, whatever it came as."""
     if target.source is not None and target.producer is None and target.shape == ():
-        target.dtype = "int64"
+        target.dtype = LABEL_DTYPE
     return target
 
 
