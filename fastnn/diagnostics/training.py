@@ -16,7 +16,7 @@ from fastnn.diagnostics.sandbox import count_examples, sample, sandbox, take
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.training.callbacks import Callback
-from fastnn.training.divergence import TrainingDiverged
+from fastnn.training.divergence import TrainingDiverged, describe
 from fastnn.training.trainer import Trainer, convert
 
 STEPS = 300
@@ -107,10 +107,11 @@ def training_check(
             callbacks = [monitor, StopAfter(steps)]
             trainer.fit(X, y, epochs, batch_size, callbacks=callbacks, seed=0, progress=False)
         except TrainingDiverged as error:
+            reason, advice = describe(error.layer)
             findings.fault(
                 f"the training diverges at step {trainer.steps_done + 1} with learning rate "
-                f"{error.learning_rate:g}",
-                f"lower the learning rate (the first bad value is in layer {error.layer!r})",
+                f"{error.learning_rate:g}: {reason}",
+                advice,
             )
         train = trainer.evaluate(*sample(X, y, MOST_HELD_OUT))
         held_out = trainer.evaluate(held_X, held_y)

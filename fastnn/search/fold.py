@@ -22,7 +22,7 @@ from fastnn._core.shuffle import shuffled
 from fastnn.random import new_seed, own_generator
 from fastnn.search.trial import FoldResult, finite
 from fastnn.training import Trainer
-from fastnn.training.divergence import EXPLODED, first_bad_layer
+from fastnn.training.divergence import EXPLODED, describe, first_bad_layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -278,8 +278,8 @@ def train(
             rows = order[bad_row : bad_row + rules.batch_size]
             batch = [take(part, rows) for part in flatten_structure([X, y])]
             layer = first_bad_layer(trainer.step, X, y, batch)
-            where = f", first in layer {layer!r}" if layer else ""
-            return curve.result(f"the loss is not finite in epoch {epoch}{where}", diverged=True)
+            why = describe(layer)[0]
+            return curve.result(f"the loss is not finite in epoch {epoch}: {why}", diverged=True)
         if exploded is not None:
             curve.losses.append(finite(exploded))
             return curve.result(
