@@ -54,8 +54,8 @@ cdef class Program:
     cdef readonly list externals
     cdef readonly list kernel_names
     cdef object arena, workspace, keep_alive
-    cdef Py_ssize_t least_batch
-    cdef str least_batch_reason
+    cdef readonly Py_ssize_t least_batch
+    cdef readonly str least_batch_reason
     # The first `constant_count` steps run only when parameters or buffers may have changed: another
     # count of changes, views of parameters in other hands, or buffers with other contents.
     cdef Py_ssize_t constant_count

@@ -21,6 +21,7 @@ from fastnn.nn.dropout import Dropout, Dropout2d
 from fastnn.nn.execution import as_array
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
+from fastnn.training.step import TrainingStep
 from fastnn.training.trainer import convert
 
 
@@ -66,6 +67,28 @@ def count_examples(X: Any) -> int:
     if count == 0:
         raise ValueError("X: got an empty data set, expected one example or more")
     return count
+
+
+def require_batches(
+    model: Module, loss: Module, X: Any, y: Any, batch_size: int, held_out: int = 0
+) -> None:
+    """ValueError if a training without `held_out` of the examples has too small batches for a layer.
+
+    Said before a check does anything, with what its caller can change.
+    """
+    examples = count_examples(X)
+    with sandbox(model, loss) as (copy, criterion, _):
+        training_without_dropout(copy)
+        step = TrainingStep(copy, criterion)
+        step._prepare(take(X, slice(1)), take(y, slice(1)))
+        least, reason = step._lowered.program.least_batch, step._lowered.program.least_batch_reason
+    batch = min(batch_size, examples - held_out)
+    if batch < least:
+        kept = f", {held_out} of them to hold out" if held_out else ""
+        raise ValueError(
+            f"{reason}: got {examples} example{'s' * (examples > 1)}{kept} and "
+            f"batch_size={batch_size}, which makes batches of {batch}, expected {least} or more"
+        )
 
 
 def take(data: Any, rows: Any) -> Any:
