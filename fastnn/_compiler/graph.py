@@ -274,6 +274,8 @@ class Graph:
 
     def combine(self, name: str, a: Value, b: Any) -> Value:
         """An elementwise operator of two operands."""
+        if hasattr(b, "_as_value"):  # a parameter
+            b = b._as_value()
         if not isinstance(b, Value):
             raise TypeError(f"{name}: got {type(b).__name__}, expected a traced value")
         return self.record(name, [a, b])[0]

@@ -74,6 +74,7 @@ def share_memory(graph: Graph, fixed: set[Value], keep_all: bool) -> dict[Value,
     groups: dict[Value, Group] = {}
     last_read = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}
     results = {*graph.outputs, *graph.gradients.values(), *graph.metrics.values()}
+    computed_once = set(graph.nodes[: graph.constant_count])
 
     def group_of(value: Value) -> Group:
         if value not in groups:
@@ -86,6 +87,9 @@ def share_memory(graph: Graph, fixed: set[Value], keep_all: bool) -> dict[Value,
         groups[value] = group
 
     def dies_here(group: Group, index: int) -> bool:
+        node = graph.nodes[index]
+        if node not in computed_once and any(v.producer in computed_once for v in group.values):
+            return False  # the next run reads it again
         return all(last_read.get(v, -1) <= index and v not in results for v in group.values)
 
     for index, node in enumerate(graph.nodes):

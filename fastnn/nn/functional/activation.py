@@ -16,7 +16,7 @@ def activation(input: Value, kind: str, slope: float = 0.0) -> Value:
     return input.graph.record("activation", [input], kind=kind, slope=float(slope))[0]
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def sigmoid(input: Any) -> Any:
     """``1 / (1 + exp(-x))``
 
@@ -39,7 +39,7 @@ def sigmoid(input: Any) -> Any:
     return activation(input, "sigmoid")
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def tanh(input: Any) -> Any:
     """``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``
 
@@ -62,7 +62,7 @@ def tanh(input: Any) -> Any:
     return activation(input, "tanh")
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def relu(input: Any) -> Any:
     """``max(x, 0)``; NaN stays NaN.
 
@@ -85,7 +85,7 @@ def relu(input: Any) -> Any:
     return activation(input, "relu")
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     """``x`` where positive, else ``negative_slope * x``.
 
@@ -144,7 +144,7 @@ def prelu(input: Any, weight: Any) -> Any:
     return like(input.graph.record("prelu", inputs)[0], input)
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def elu(input: Any, alpha: Any = 1.0) -> Any:
     """``x`` where positive, else ``alpha * (exp(x) - 1)``.
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastnn.nn.functional.record import computes_on_arrays, new_salt
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """In training, zero with probability `p`, else ``x / (1 - p)``; the input itself otherwise.
 
