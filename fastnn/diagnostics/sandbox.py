@@ -72,7 +72,7 @@ def count_examples(X: Any) -> int:
 def require_batches(
     model: Module, loss: Module, X: Any, y: Any, batch_size: int, held_out: int = 0
 ) -> None:
-    """ValueError if a training without `held_out` of the examples has too small batches for a layer.
+    """ValueError if the batches of a training would be too small for a layer of the network.
 
     Said before a check does anything, with what its caller can change.
     """
