@@ -292,8 +292,8 @@ class Computes(nn.Module):
     ("function", "message"),
     [
         (lambda x: x if x > 0 else -x, "must not depend on data"),
-        (lambda x: x[:, 0], "a traced value can't be indexed: compute with"),
-        (lambda x: x.mean(), "a traced value has no 'mean': compute with"),
+        (lambda x: x[:, 0], "a traced value can't be indexed or cut"),
+        (lambda x: x.mean(), "a traced value has no 'mean': F.adaptive_avg_pool2d"),
         (np.tanh, "numpy.tanh of a traced value: compute with"),
         (lambda x: np.ones(4) + x, "numpy.add of a traced value: compute with"),
         (lambda x: x + np.ones(4), "add: got ndarray, expected a traced value"),

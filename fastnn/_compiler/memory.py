@@ -118,7 +118,7 @@ def share_memory(graph: Graph, fixed: set[Value], keep_all: bool) -> dict[Value,
 
 def same_memory(a: Value, b: Value) -> bool:
     """Whether two values take the same number of bytes at any batch."""
-    return a.size == b.size and a.dtype == b.dtype and a.batched == b.batched
+    return a.example_size == b.example_size and a.dtype == b.dtype and a.batched == b.batched
 
 
 def measure(
@@ -148,7 +148,7 @@ def measure(
         if keep_all:
             group.first = 0
         examples = capacity if value.batched else 1
-        size = value.size * examples * itemsizes[value.dtype] + SLACK_BYTES
+        size = value.example_size * examples * itemsizes[value.dtype] + SLACK_BYTES
         alignment = PAGE_BYTES if size >= LARGE_BYTES else CACHE_LINE
         group.size = max(group.size, -(-size // alignment) * alignment)
 

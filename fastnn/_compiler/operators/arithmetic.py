@@ -28,7 +28,7 @@ class Add(Operator):
             "multiplied as the bias of linear, or the weight and the bias of batch_norm",
         )
         require(
-            a.shape == b.shape,
+            a.example_shape == b.example_shape,
             f"got {a!r} and {b!r}, expected two values of one shape",
         )
         return [same(a)]

@@ -24,7 +24,7 @@ class ToChannelsLast(Operator):
 
     def infer(self, node):
         (x,) = node.inputs
-        channels, height, width = x.shape
+        channels, height, width = x.example_shape
         return [same(x, shape=(height, width, channels), layout=CHANNELS_LAST)]
 
     def backward(self, node, gradients):
@@ -46,7 +46,7 @@ class ToPlain(ToChannelsLast):
 
     def infer(self, node):
         (x,) = node.inputs
-        height, width, channels = x.shape
+        height, width, channels = x.example_shape
         return [same(x, shape=(channels, height, width), layout=PLAIN)]
 
     def lower(self, node):

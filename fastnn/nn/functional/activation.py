@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn._compiler.graph import Value
-from fastnn._compiler.layout import seen_shape
 from fastnn.nn.functional.record import computes_on_arrays, constant, in_graph, weight_in_graph
 from fastnn.nn.functional.structure import as_image, like
 from fastnn.nn.parameter import Parameter
@@ -174,10 +173,8 @@ def elu(input: Any, alpha: Any = 1.0) -> Any:
 
 def require_last(name: str, input: Value, dim: int) -> None:
     """ValueError unless `dim`, counted with the batch, is the last axis."""
-    if dim not in (-1, len(input.shape)):
-        raise ValueError(
-            f"{name}: got dim={dim} for {('batch', *seen_shape(input))}, expected the last axis, -1"
-        )
+    if dim not in (-1, len(input.example_shape)):
+        raise ValueError(f"{name}: got dim={dim} for {input.shape}, expected the last axis, -1")
 
 
 @computes_on_arrays("input")

@@ -72,7 +72,7 @@ def cross_entropy(
 
 def as_labels(target: Value) -> Value:
     """An input of whole numbers, whatever it came as."""
-    if target.source is not None and target.producer is None and target.shape == ():
+    if target.source is not None and target.producer is None and target.example_shape == ():
         target.dtype = "int64"
     return target
 

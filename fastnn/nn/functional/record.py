@@ -170,7 +170,7 @@ def transpositions(
     if storage_axes == tuple(range(len(shape))):
         return []
     if storage_axes == (1, 0):
-        return [(1, *shape)]
+        return [(1, shape[0], shape[1])]
     if storage_axes == (2, 3, 1, 0):
         filters, channels, height, width = shape
         pixels = height * width
