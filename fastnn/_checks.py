@@ -18,7 +18,7 @@ def to_array(data: Any) -> NDArray[Any]:
     ------
     ValueError
         For a masked array, or a list of some, in which anything is masked: the values under the
-        mask would count as any others.
+        mask would count as any others. For lists of different lengths.
     """
     parts = data if isinstance(data, (list, tuple)) else (data,)
     for part in parts:
@@ -29,7 +29,33 @@ def to_array(data: Any) -> NDArray[Any]:
                 "masked, expected an array without: fill them in (array.filled(value)) or leave "
                 "these examples out"
             )
-    return np.asarray(data)
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(
+            "got lists or arrays of different lengths or shapes, expected what makes an array"
+        ) from None
+
+
+def to_reals(name: str, data: Any) -> NDArray[Any]:
+    """What a caller gave as an array of real numbers, in whatever precision.
+
+    Raises
+    ------
+    TypeError
+        For anything else, such as complex numbers, whose imaginary parts would be lost.
+    ValueError
+        As `to_array`.
+    """
+    try:
+        array = to_array(data)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: got dtype {array.dtype}, expected real numbers")
+    return array
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None, where: str = "") -> int:

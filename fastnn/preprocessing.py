@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from fastnn._checks import to_array
+from fastnn._checks import to_array, to_reals
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -227,7 +227,9 @@ class Preprocessor:
         expected = sorted([*parts_expected, "n_samples_", "feature_shape_"])
         if sorted(state) != expected:
             raise ValueError(f"{where}: expected the names {expected}, got {sorted(state)}")
-        parts = {name: np.array(state[name], dtype=np.float64) for name in parts_expected}
+        parts = {
+            name: np.array(to_reals(name, state[name]), dtype=np.float64) for name in parts_expected
+        }
         shape = tuple(np.asarray(state["feature_shape_"], dtype=np.int64).tolist())
         n_samples = int(np.asarray(state["n_samples_"]))
         if n_samples < 1:

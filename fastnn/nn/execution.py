@@ -143,6 +143,8 @@ def as_array(value: Any) -> NDArray:
 def map_data(function: Callable[[Any], Any], data: Any) -> Any:
     """`function` of each array in a structure of data; lists of numbers are arrays."""
     if type(data) is np.ndarray or is_one_array(data):
+        if not isinstance(data, list):
+            require_batch(to_array(data))
         return function(data)
     if isinstance(data, dict):
         return {key: map_data(function, item) for key, item in data.items()}
@@ -166,8 +168,10 @@ def is_one_array(data: Any) -> bool:
 def require_batch(array: NDArray) -> None:
     """ValueError for a single number, as in a list of numbers that was meant for an array."""
     if array.ndim == 0:
+        thing = array.item()
+        what = "a number" if array.dtype.kind in "biuf" else f"one {type(thing).__name__}"
         raise ValueError(
-            "input: got a number, expected an array whose first axis is the batch (lists and "
+            f"got {what}, expected an array whose first axis is the batch (lists and "
             "tuples stand for several inputs: make one of numbers an array by np.array)"
         )
 

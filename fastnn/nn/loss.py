@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import to_reals
 from fastnn.nn import functional
 from fastnn.nn.functional.loss import check_reduction
 from fastnn.nn.module import Module
@@ -21,7 +22,7 @@ def fixed(weight: ArrayLike | None) -> NDArray | None:
     """
     if weight is None:
         return None
-    array = np.array(weight, np.float64)
+    array = np.array(to_reals("weight", weight), np.float64)
     array.flags.writeable = False
     return array
 

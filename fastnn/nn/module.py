@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from fastnn._checks import to_array
 from fastnn._compiler.graph import Value
 from fastnn._compiler.trace import flatten_structure
 from fastnn.nn.execution import ProgramCache
@@ -484,7 +485,7 @@ class Module:
                 f"{type(self).__name__}.load_state_dict: got {type(state_dict).__name__}, "
                 "expected a mapping of names to arrays"
             )
-        arrays = {key: np.asarray(value) for key, value in state_dict.items()}
+        arrays = {key: to_array(value) for key, value in state_dict.items()}
         targets = dict(self._state())
         problems = []
         if strict:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastnn._checks import to_reals
 from fastnn._compiler.trace import traced_graph
 from fastnn._core.aligned import aligned_zeros
 from fastnn._core.program import note_value_change
@@ -75,7 +76,7 @@ class Parameter:
         requires_grad: bool = True,
         storage_axes: Sequence[int] | None = None,
     ):
-        array = np.asarray(data)
+        array = to_reals("Parameter", data)
         dtype = array.dtype if array.dtype in DTYPES else np.dtype(np.float32)
         self.shape: tuple[int, ...] = array.shape
         self.storage_axes = tuple(storage_axes or range(array.ndim))
@@ -123,7 +124,7 @@ class Parameter:
 
     @data.setter
     def data(self, values: NDArray) -> None:
-        values = np.asarray(values)
+        values = to_reals("Parameter.data", values)
         if values.shape != self.shape:
             raise ValueError(f"got values of shape {values.shape}, expected {self.shape}")
         self.data[...] = values
@@ -225,7 +226,8 @@ def own_memory(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
 
 def in_own_memory(values: ArrayLike, dtype: DTypeLike | None = None) -> NDArray:
     """A copy on cache lines of its own, where a training can write beside another."""
-    array = np.asarray(values, dtype)
+    array = to_reals("buffer", values)
+    array = array.astype(array.dtype if dtype is None else dtype, copy=False)
     copy = own_memory(array.shape, array.dtype)
     copy[...] = array
     return copy

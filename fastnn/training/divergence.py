@@ -154,6 +154,7 @@ def run_guarded(
     """
     batch_size = whole("batch_size", batch_size, 1)
     X, y = map_data(to_array, X), map_data(to_array, y)
+    indices = None if indices is None else to_array(indices)
     arrays = step._prepare_epoch(X, y, indices, batch_size)
     renewed: tuple[list[NDArray], list[NDArray]] | None
     if snapshot is None:
@@ -167,7 +168,7 @@ def run_guarded(
         program, arrays, indices, batch_size, True, callback, renewed, augmentation
     )
     if not finite:
-        order = np.arange(len(arrays[0])) if indices is None else np.asarray(indices)
+        order = np.arange(len(arrays[0])) if indices is None else indices
         rows = order[batches * batch_size : (batches + 1) * batch_size]
         batch = [array[rows] for array in arrays]
         if augmentation is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._checks import to_reals
 from fastnn._compiler.graph import Buffer, Graph, Value
 from fastnn._compiler.trace import is_nested, traced_graph
 from fastnn._core.aligned import aligned_zeros
@@ -117,7 +118,7 @@ def constant(graph: Graph, values: Any) -> Value | None:
     """An array that the operator reads, copied into memory of the right precision."""
     if values is None:
         return None
-    array = np.asarray(values, dtype=graph.dtype)
+    array = to_reals("weight", values).astype(graph.dtype, copy=False)
     copy = aligned_zeros(array.size, graph.dtype).reshape(array.shape)
     copy[...] = array
     return graph.source(Buffer(copy), copy.shape)
@@ -138,7 +139,7 @@ def weight_in_graph(graph: Graph, weight: Any, storage_axes: tuple[int, ...]) ->
                 "depend on the input"
             )
     elif not isinstance(weight, Parameter):
-        weight = np.asarray(weight, dtype=graph.dtype)
+        weight = to_reals("weight", weight).astype(graph.dtype, copy=False)
     if len(weight.shape) != len(storage_axes):
         raise ValueError(
             f"got a weight of shape {weight.shape}, expected one of {len(storage_axes)} axes"
