@@ -110,6 +110,12 @@ class Graph:
     def make_node(self, name: str, inputs: Iterable[Value | None], **attributes) -> Node:
         """A node that is not appended yet, for passes that insert it elsewhere."""
         operator = OPERATORS[name]
+        inputs = list(inputs)
+        if any(value is not None and value.graph is not self for value in inputs):
+            raise TypeError(
+                f"{name}: got a value of an earlier call of `forward`, which may keep none: what a "
+                "network remembers from one call to the next has to be its input and its output"
+            )
         node = Node(operator, inputs, attributes, self.layer)
         try:
             specs = operator.infer(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class CrossEntropyLoss(Loss):
         super().__init__(weight, reduction)
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"got label_smoothing={label_smoothing}, expected 0 to 1")
-        self.ignore_index = int(ignore_index)
+        self.ignore_index = operator.index(ignore_index)
         self.label_smoothing = float(label_smoothing)
 
     def forward(self, input: Any, target: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastnn._checks import in_range
 from fastnn.nn.functional.record import computes_on_arrays, new_salt
 
 
@@ -23,6 +24,11 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     ndarray
         Of the input's shape.
 
+    Raises
+    ------
+    ValueError
+        If `p` is not from 0 to 1.
+
     Examples
     --------
     >>> import numpy as np
@@ -34,9 +40,10 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     >>> F.dropout(np.ones((1, 3)), training=False)
     array([[1., 1., 1.]])
     """
+    p = in_range("p", p, 0, 1)
     if not training or p == 0:
         return input
-    return input.graph.record("dropout", [input], p=float(p), salt=new_salt(input.graph))[0]
+    return input.graph.record("dropout", [input], p=p, salt=new_salt(input.graph))[0]
 
 
 @computes_on_arrays("input")
@@ -55,6 +62,11 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     ndarray
         Of the input's shape.
 
+    Raises
+    ------
+    ValueError
+        If `p` is not from 0 to 1.
+
     Examples
     --------
     >>> import numpy as np
@@ -65,8 +77,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     >>> bool((y == y[:, :, :1, :1]).all())  # a channel as a whole
     True
     """
+    p = in_range("p", p, 0, 1)
     if not training or p == 0:
         return input
-    return input.graph.record("dropout_channels", [input], p=float(p), salt=new_salt(input.graph))[
-        0
-    ]
+    return input.graph.record("dropout_channels", [input], p=p, salt=new_salt(input.graph))[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
+from fastnn._checks import in_range
 from fastnn._compiler.graph import Value
 from fastnn._compiler.operators.loss import REDUCTIONS
 from fastnn.nn.functional.record import computes_on_arrays, constant
@@ -49,7 +51,8 @@ def cross_entropy(
     Raises
     ------
     ValueError
-        If shapes don't fit, a label is out of range, or `reduction` is unknown.
+        If shapes don't fit, a label is out of range, `reduction` is unknown, or `label_smoothing`
+        not from 0 to 1.
 
     Examples
     --------
@@ -62,9 +65,9 @@ def cross_entropy(
     outputs = graph.record(
         "cross_entropy",
         [input, as_labels(target), constant(graph, weight)],
-        ignore_index=int(ignore_index),
+        ignore_index=operator.index(ignore_index),
         reduction=check_reduction(reduction),
-        label_smoothing=float(label_smoothing),
+        label_smoothing=in_range("label_smoothing", label_smoothing, 0, 1),
     )
     graph.metrics.setdefault("statistics", outputs[-1])
     return outputs[0]
