@@ -176,7 +176,7 @@ def gradient_check(
     arrays = [as_array(leaf) for leaf in flatten_structure(list(inputs))]
     for array in arrays:
         to_reals("input", array)
-    arrays = [a if a.dtype.kind in "iu" else a.astype(np.float64) for a in arrays]
+    arrays = [a if a.dtype.kind in "iub" else a.astype(np.float64) for a in arrays]
     structured = rebuild_structure(inputs, arrays)
     output, pullback = vjp(module, *structured)
     leaves = flatten_structure(output)

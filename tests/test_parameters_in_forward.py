@@ -74,6 +74,22 @@ def test_functions_of_parameters_alone_are_differentiated():
     np.testing.assert_array_equal(module(X)[1], np.maximum(module.linear.weight.data, 0))
 
 
+def test_a_weight_shared_the_other_way_round():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encode = nn.Linear(6, 4).astype(np.float64)
+
+        def forward(self, x):
+            return F.linear(F.tanh(self.encode(x)), self.encode.weight.T)
+
+    module = Tied()
+    weight, bias = module.encode.weight.data, module.encode.bias.data
+    np.testing.assert_allclose(module(X), np.tanh(X @ weight.T + bias) @ weight, rtol=1e-10)
+    np.testing.assert_array_equal(module.encode.weight.T, weight.T)
+    assert fastnn.gradient_check(module, X)
+
+
 DROPS = {
     "a parameter": lambda m, x: F.linear(x, F.dropout(m.weight, 0.5, m.training)),
     "by a module": lambda m, x: F.linear(x, m.drop(m.weight)),

@@ -230,6 +230,15 @@ class Value:
 
     view = reshape
 
+    @property
+    def T(self) -> Value:
+        """A matrix of parameters transposed."""
+        if self.batched or self.ndim != 2:
+            raise AttributeError(f"a traced value has no 'T': {INSTEAD['T']}")
+        rows, columns = self.example_shape
+        (turned,) = self.graph.record("transpose", [self], count=1, rows=rows, columns=columns)
+        return turned._reshaped((columns, rows))
+
     def _reshaped(self, shape: tuple[int, ...]) -> Value:
         return self.graph.record("reshape", [self], shape=shape)[0]
 

@@ -69,6 +69,14 @@ def count_examples(X: Any) -> int:
     return count
 
 
+def count_pairs(X: Any, y: Any) -> int:
+    """How many examples X and y have; ValueError unless both have as many."""
+    examples, targets = count_examples(X), len(flatten_structure(convert(y, None, copies=False))[0])
+    if targets != examples:
+        raise ValueError(f"y: got {targets} examples, expected {examples} as in X")
+    return examples
+
+
 def require_batches(
     model: Module, loss: Module, X: Any, y: Any, batch_size: int, held_out: int = 0
 ) -> None:
@@ -76,7 +84,7 @@ def require_batches(
 
     Said before a check does anything, with what its caller can change.
     """
-    examples = count_examples(X)
+    examples = count_pairs(X, y)
     with sandbox(model, loss) as (copy, criterion, _):
         training_without_dropout(copy)
         step = TrainingStep(copy, criterion)
@@ -99,7 +107,7 @@ def take(data: Any, rows: Any) -> Any:
 
 def sample(X: Any, y: Any, count: int) -> tuple[Any, Any]:
     """At most `count` examples of X and y, drawn at random but the same at each call."""
-    examples = count_examples(X)
+    examples = count_pairs(X, y)
     count = whole("count", count, 1)
     if examples <= count:
         return take(X, slice(None)), take(y, slice(None))

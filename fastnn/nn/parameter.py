@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -194,6 +194,11 @@ class Parameter:
         if graph is None:
             raise TypeError("arithmetic with a Parameter is for `forward`: compute with its data")
         return plain_in_graph(graph, self)
+
+    @property
+    def T(self) -> Any:
+        """A matrix transposed, for a weight that is shared the other way round."""
+        return self.data.T if traced_graph() is None else self._as_value().T
 
     def __add__(self, other):
         return self._as_value() + other

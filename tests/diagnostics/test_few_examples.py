@@ -51,6 +51,19 @@ def test_what_makes_batches_too_small_is_told():
         diagnostics.learning_rate_range(*data, batch_size=1)
 
 
+@pytest.mark.parametrize("check", sorted({*CHECKS} - {"preprocessing"}))
+def test_targets_for_other_inputs(check):
+    X = np.ones((60, 4))
+    with pytest.raises(ValueError, match="y: got 5 examples, expected 60 as in X"):
+        CHECKS[check](network(False), nn.CrossEntropyLoss(), X, np.arange(5) % 3)
+
+
+def test_labels_that_are_true_or_false():
+    X = np.random.default_rng(0).standard_normal((20, 4))
+    model = nn.Sequential(nn.Linear(4, 2))
+    assert diagnostics.gradient_check(model, nn.CrossEntropyLoss(), X, X[:, 0] > 0)
+
+
 def test_a_short_training_returns_the_model_as_it_was_trained():
     X = np.random.default_rng(0).standard_normal((40, 4))
     y = np.arange(40) % 3
