@@ -127,12 +127,15 @@ class Graph:
 
     def combine(self, name: str, a: Value, b: Any) -> Value:
         """An elementwise operator of two operands."""
-        if hasattr(b, "_as_value"):  # a parameter
-            b = b._as_value()
+        if not isinstance(b, Value) and hasattr(b, "as_value"):  # a parameter
+            b = b.as_value()
         if b is BATCH_SIZE:
             float(b)  # says that there is none yet
         if not isinstance(b, Value):
-            raise TypeError(f"{name}: got {type(b).__name__}, expected a traced value")
+            raise TypeError(
+                f"{name}: got {type(b).__name__}, expected a traced value, a plain number or a "
+                "Parameter (an array is an input of the network)"
+            )
         return self.record(name, [a, b])[0]
 
     def users(self) -> dict[Value, list[Node]]:
