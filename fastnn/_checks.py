@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ def to_array(data: Any) -> NDArray[Any]:
     ------
     ValueError
         For a masked array, or a list of some, in which anything is masked: the values under the
-        mask would count as any others.
+        mask would count as any others. For lists of different lengths.
     """
     parts = data if isinstance(data, (list, tuple)) else (data,)
     for part in parts:
@@ -29,7 +31,33 @@ def to_array(data: Any) -> NDArray[Any]:
                 "masked, expected an array without: fill them in (array.filled(value)) or leave "
                 "these examples out"
             )
-    return np.asarray(data)
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(
+            "got lists or arrays of different lengths or shapes, expected what makes an array"
+        ) from None
+
+
+def to_reals(name: str, data: Any) -> NDArray[Any]:
+    """What a caller gave as an array of real numbers, in whatever precision.
+
+    Raises
+    ------
+    TypeError
+        For anything else, such as complex numbers, whose imaginary parts would be lost.
+    ValueError
+        As `to_array`.
+    """
+    try:
+        array = to_array(data)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: got dtype {array.dtype}, expected real numbers")
+    return array
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None, where: str = "") -> int:
@@ -46,9 +74,19 @@ def whole(name: str, value: Any, least: int, most: int | None = None, where: str
 
 
 def check_sizes(layer: str, **sizes: Any) -> None:
-    """ValueError unless all sizes of a layer are whole numbers of 1 or more."""
+    """ValueError unless all sizes of a layer are integers of 1 or more."""
     for name, size in sizes.items():
-        whole(name, size, 1, where=f"{layer}: ")
+        if not is_whole(size, 1):
+            raise ValueError(f"{layer}: got {name}={size!r}, expected a whole number of 1 or more")
+
+
+def in_range(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
+    """`value` as a float; ValueError unless it is a number of the range, whose ends count."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and least <= value <= most):
+        limits = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
+        raise ValueError(f"got {name}={value!r}, expected {limits}")
+    return float(value)
 
 
 def is_whole(number: Any, least: int) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import to_array
+from fastnn._checks import to_array, to_reals
 from fastnn._compiler import compile_gradient
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.execution import (
@@ -182,7 +182,9 @@ def gradient_check(
     rng = np.random.default_rng(seed)
     module = copy.deepcopy(module).astype(np.float64)
     arrays = [as_array(leaf) for leaf in flatten_structure(list(inputs))]
-    arrays = [a if a.dtype.kind in "iu" else a.astype(np.float64) for a in arrays]
+    for array in arrays:
+        to_reals("input", array)
+    arrays = [a if a.dtype.kind in "iub" else a.astype(np.float64) for a in arrays]
     structured = rebuild_structure(inputs, arrays)
     output, pullback = vjp(module, *structured)
     leaves = flatten_structure(output)

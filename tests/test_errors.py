@@ -294,8 +294,8 @@ class Computes(nn.Module):
     ("function", "message"),
     [
         (lambda x: x if x > 0 else -x, "must not depend on data"),
-        (lambda x: x[:, 0], "a traced value can't be indexed: compute with"),
-        (lambda x: x.mean(), "a traced value has no 'mean': compute with"),
+        (lambda x: x[:, 0], "a traced value can't be indexed or cut"),
+        (lambda x: x.mean(), "a traced value has no 'mean': F.adaptive_avg_pool2d"),
         (np.tanh, "numpy.tanh of a traced value: compute with"),
         (lambda x: np.ones(4) + x, "numpy.add of a traced value: compute with"),
         (lambda x: x + np.ones(4), "add: got ndarray, expected a traced value"),
@@ -447,3 +447,51 @@ def test_pullback_after_the_parameters_have_moved(model):
     fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.0))(X, Y)
     with pytest.raises(RuntimeError, match="where they lie"):
         pullback(y)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: nn.functional.dropout(X, 2.0), "got p=2.0, expected 0 to 1"),
+        (lambda: nn.functional.dropout(X, -1.0), "got p=-1.0, expected 0 to 1"),
+        (lambda: nn.functional.dropout(X, np.nan), "got p=nan, expected 0 to 1"),
+        (lambda: nn.functional.dropout2d(np.ones((1, 2, 2, 2)), 7), "got p=7, expected 0 to 1"),
+        (lambda: nn.functional.cross_entropy(X, Y, label_smoothing=2), "got label_smoothing=2"),
+        (lambda: nn.functional.maxout(X, 0), "got pieces=0, expected a whole number of 1"),
+        (lambda: nn.functional.maxout(X, -1), "got pieces=-1, expected a whole number of 1"),
+        (lambda: nn.functional.maxout(X, 4), r"layer 'maxout' \(maxout\): got 6 features"),
+        (
+            lambda: nn.functional.conv2d(np.ones((1, 2, 3, 3)), np.ones((2, 1, 1, 1)), groups=2.5),
+            "got groups=2.5, expected a whole number",
+        ),
+        (lambda: nn.functional.batch_norm(X, eps=-1.0, training=True), "got eps=-1.0"),
+        (lambda: nn.BatchNorm1d(6, eps=-1), "got eps=-1, expected 0 or more"),
+        (lambda: nn.BatchNorm1d(6, momentum=5), "got momentum=5, expected 0 to 1"),
+        (lambda: nn.BatchNorm2d(6)(X), r"BatchNorm2d: got shape \(batch, 6\), expected"),
+        (lambda: nn.Linear(6.0, 2), "Linear: got in_features=6.0, expected a whole number"),
+    ],
+)
+def test_numbers_out_of_range(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_values_kept_from_an_earlier_forward():
+    class Remembers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.kept = nn.Linear(6, 6), None
+
+        def forward(self, x):
+            self.kept = self.layer(x) if self.kept is None else self.layer(x) + self.kept
+            return self.kept
+
+    module = Remembers()
+    module(X)
+    with pytest.raises(TypeError, match="a value of an earlier call of `forward`"):
+        module(X)
+
+
+def test_ignore_index_is_an_integer():
+    with pytest.raises(TypeError, match="integer"):
+        nn.CrossEntropyLoss(ignore_index=1.5)

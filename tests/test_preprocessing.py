@@ -162,13 +162,13 @@ def test_one_sample(make):
 def test_data_of_many_chunks(make, monkeypatch):
     X = images(np.float32, (53, 3, 5, 4))
     whole = make().fit(X)
-    monkeypatch.setattr(preprocessing, "_CHUNK_ELEMENTS", 250)
+    monkeypatch.setattr(preprocessing._samples, "CHUNK_ELEMENTS", 250)
     parts = make().fit(X)
     np.testing.assert_allclose(parts.mean_, whole.mean_, rtol=1e-14)
     if whole.scale_ is not None:
         np.testing.assert_allclose(parts.scale_, whole.scale_, rtol=1e-13)
     np.testing.assert_allclose(parts.transform(X), whole.transform(X), rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr(preprocessing, "_CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(preprocessing._samples, "CHUNK_ELEMENTS", 1)
     np.testing.assert_array_equal(parts.transform(X), make().fit(X).transform(X))
 
 
@@ -306,7 +306,7 @@ def test_wrong_rank_for_channel_mean(shape):
 @every_class
 @pytest.mark.parametrize("chunk", [1, 130, 2**18])
 def test_values_that_are_not_finite(make, chunk, monkeypatch):
-    monkeypatch.setattr(preprocessing, "_CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(preprocessing._samples, "CHUNK_ELEMENTS", chunk)
     X = images(np.float32)
     X[4, 1, 2, 3], X[5, 0, 0, 0], X[6, 2, 4, 3] = -np.inf, np.nan, np.inf
     with pytest.raises(
@@ -414,6 +414,28 @@ def test_state_of_other_settings():
     state = ZeroCenter().fit(np.eye(3)).state_dict()
     with pytest.raises(ValueError, match=r"expected mean_ to fit samples of shape \(3,\)"):
         ChannelMean().load_state_dict(state)
+
+
+def test_pickles_made_when_this_was_one_file():
+    for cls in (ZeroCenter, Standardize, MeanImage, ChannelMean):
+        assert pickle.loads(f"cfastnn.preprocessing\n{cls.__name__}\n.".encode()) is cls
+
+
+def test_save_of_what_could_not_be_loaded(tmp_path):
+    path = tmp_path / "base.npz"
+    with pytest.raises(TypeError, match=r"Preprocessor.save: load knows no such class"):
+        preprocessing.Preprocessor().fit(np.eye(3)).save(path)
+    assert not path.exists()
+
+    class Halved(Standardize):
+        pass
+
+    Halved().fit(np.eye(3)).save(path)
+    assert type(preprocessing.load(path)) is Halved
+    same_name = type("ZeroCenter", (Standardize,), {})
+    with pytest.raises(TypeError, match=r"another has its name"):
+        same_name().fit(np.eye(3)).save(path)
+    assert type(preprocessing.load(path)) is Halved
 
 
 def test_load_of_another_class(tmp_path):

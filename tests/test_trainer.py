@@ -97,7 +97,7 @@ def test_regression(X):
     np.testing.assert_allclose(trainer.predict(X), target, atol=0.1)
     with pytest.raises(TypeError, match="MSELoss has no probabilities"):
         trainer.predict_proba(X)
-    with pytest.raises(ValueError, match=r"got a target of shape \('batch',\)"):
+    with pytest.raises(ValueError, match=r"got a target of shape \(batch,\)"):
         trainer.fit(X, target[:, 0])
 
 

@@ -200,6 +200,31 @@ def test_nan_in_the_input_is_named(data):
         assert np.isfinite(buffer).all()
 
 
+@pytest.mark.parametrize("weight", [None, [1.0, 0.0, 1.0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_batch_in_which_no_label_counts_is_told(data, weight, smoothing):
+    X, y = data
+    y = y.copy()
+    y[50:100] = -100 if weight is None else 1
+    loss = nn.CrossEntropyLoss(weight, label_smoothing=smoothing)
+    trainer = fastnn.Trainer(network(), loss, optim.SGD(lr=0.1))
+    with pytest.raises(fastnn.TrainingDiverged, match="no label of the batch counts") as caught:
+        trainer.fit(X, y, epochs=1, batch_size=50, shuffle=False)
+    assert (caught.value.batch, caught.value.layer) == (1, "labels")
+    assert "learning rate or max_grad_norm" not in str(caught.value)
+    assert all(np.isfinite(buffer).all() for _, buffer in trainer.model.named_buffers())
+
+
+def test_nan_in_the_target_is_named(data):
+    X, y = data
+    targets = np.eye(3)[y]
+    targets[60, 1] = np.nan
+    trainer = fastnn.Trainer(network(), nn.MSELoss(), optim.SGD(lr=0.1))
+    with pytest.raises(fastnn.TrainingDiverged, match="'target' holds NaN") as caught:
+        trainer.fit(X, targets, epochs=1, batch_size=50, shuffle=False)
+    assert (caught.value.batch, caught.value.layer) == (1, "target")
+
+
 def test_plot_returns_axes(data):
     matplotlib = pytest.importorskip("matplotlib", reason="matplotlib draws the curves")
     matplotlib.use("Agg")

@@ -186,6 +186,33 @@ for xb, yb in fastnn.datasets.batches(images, y_train, batch_size=64, seed=0):
 print(f"loss of the last batch {loss:.4f}")
 
 # %%
+# A network of your own
+# ---------------------
+#
+# What is no chain of layers is a class with a ``forward``, as in PyTorch. It runs once on values
+# that have a shape but no numbers, and what it does with them is compiled. ``x.shape`` is (batch,
+# channels, height, width), where the batch stands for any size: ``x.reshape(x.shape[0], ...)``
+# takes it as it is, the others are plain numbers.
+
+
+class TwoViews(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pixels = nn.Linear(64, 32)
+        self.patches = nn.Conv2d(1, 8, 3, stride=2)
+        self.scores = nn.Linear(32 + 8, 10)
+
+    def forward(self, x):
+        patches = nn.functional.relu(self.patches(x.reshape(x.shape[0], 1, 8, 8)))
+        # The mean over the pixels of each channel.
+        patches = nn.functional.adaptive_avg_pool2d(patches, 1).flatten(1)
+        pixels = nn.functional.relu(self.pixels(x))
+        return self.scores(nn.functional.concatenate([pixels, patches]))
+
+
+print(TwoViews()(images[:5]).shape)
+
+# %%
 # Where to go next
 # ----------------
 #

@@ -5,7 +5,8 @@
 
 ============== ====================================================================================
 trace.py       runs `forward` once on values that know their shape and dtype, and records it
-graph.py       Graph, Node, Value: the record. The batch axis is in no shape; a graph serves any
+graph.py       Graph and Node: the record; a graph serves any batch
+value.py       Value: what stands for an array in `forward`, an edge of the graph
 layout.py      images channels-last inside, and the conversions where layouts meet
 autodiff.py    appends backward nodes, following the backward rules in reverse
 fuse.py        rewrites: an activation into the layer before it, dead nodes out, results into

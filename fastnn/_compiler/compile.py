@@ -79,7 +79,7 @@ def compile_gradient(
     inputs = [value for value in graph.inputs if value.dtype != LABEL_DTYPE]
     seeds: dict[Value, Value] = {}
     for i, output in enumerate(graph.outputs):
-        spec = Spec(output.shape, output.dtype, output.batched)
+        spec = Spec(output.example_shape, output.dtype, output.batched)
         seed = graph.input(f"gradient of output {i}", spec)
         seeds[output] = graph.record("add", [seeds[output], seed])[0] if output in seeds else seed
     differentiate(graph, seeds, [*inputs, *trainable(graph)])
@@ -102,7 +102,7 @@ def compile_training(
 ) -> CompiledFunction:
     """A loss, its gradients, and what `record_update` appends to change the parameters."""
     graph, structure = trace(function, specs, names, dtype, layer_names)
-    if len(graph.outputs) != 1 or graph.outputs[0].shape or graph.outputs[0].batched:
+    if len(graph.outputs) != 1 or graph.outputs[0].example_shape or graph.outputs[0].batched:
         raise ValueError(
             f"the loss is {graph.outputs}, expected one number: use reduction='mean' or 'sum'"
         )

@@ -56,6 +56,7 @@ def is_constant(node: Node, constant: set[Value]) -> bool:
     """Whether a node gives the same at every run, as long as parameters and buffers stay."""
     return (
         not node.operator.updates_state
+        and not node.operator.is_random
         and all(value is None or value in constant for value in node.inputs)
         and not any(value.batched for value in node.outputs)
     )

@@ -1,15 +1,13 @@
-"""Graph, Node and Value: the record of what a network computes, with no arithmetic in it."""
+"""Graph and Node: the record of what a network computes, with no arithmetic in it."""
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import add, mul, sub
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from fastnn._compiler.layout import PLAIN, arrange, seen_shape
+from fastnn._compiler.layout import arrange
+from fastnn._compiler.value import BATCH_SIZE, Spec, Value
 
 if TYPE_CHECKING:
     from fastnn._compiler.operators.base import Operator
@@ -18,157 +16,6 @@ LABEL_DTYPE = "int64"
 # The table of operators by name. Operators are made of what is defined here, so that
 # fastnn/_compiler/operators/__init__.py fills it.
 OPERATORS: dict[str, Operator] = {}
-
-
-class Spec(NamedTuple):
-    """What a shape rule says of an output.
-
-    `shape` is that of one example where `batched` (the batch axis is never part of it, so that a
-    graph serves any batch), else of the whole; in memory's order, which `layout` tells.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    batched: bool = True
-    layout: str = PLAIN
-
-
-# What to tell somebody who takes a traced value for an array.
-ELSEWHERE = "compute with fastnn.nn modules and fastnn.nn.functional"
-BINARY = {"add": add, "subtract": sub, "multiply": mul}
-
-
-def is_number(thing: Any) -> bool:
-    """Whether it is a plain real number, NumPy's included."""
-    return isinstance(thing, numbers.Real) and not isinstance(thing, bool)
-
-
-class Value:
-    """An edge of the graph: something computed, an input, a parameter, a buffer or a constant.
-
-    Attributes
-    ----------
-    shape, dtype, batched, layout : as in `Spec`
-    producer : the Node that computes it, or None
-    source : what it is where nothing computes it: an `Input`, a Parameter, a Buffer
-    converted : the same images in the other layout, where they were asked for (layout.py)
-    """
-
-    __slots__ = (
-        "batched",
-        "converted",
-        "dtype",
-        "graph",
-        "layout",
-        "producer",
-        "shape",
-        "source",
-    )
-
-    def __init__(self, graph: Graph, spec: Spec, producer: Node | None = None, source: Any = None):
-        self.graph = graph
-        self.shape, self.dtype, self.batched = spec.shape, spec.dtype, spec.batched
-        self.layout = spec.layout
-        self.producer, self.source = producer, source
-        self.converted: Value | None = None
-
-    @property
-    def size(self) -> int:
-        """Elements of one example (of the whole, if not batched)."""
-        return math.prod(self.shape)
-
-    @property
-    def columns(self) -> int:
-        """Length of the last axis."""
-        return self.shape[-1] if self.shape else 1
-
-    @property
-    def rows(self) -> int:
-        """Rows of `columns` elements in one example."""
-        return self.size // self.columns
-
-    def __repr__(self) -> str:
-        axes = (["batch"] if self.batched else []) + [str(n) for n in seen_shape(self)]
-        return f"Value({', '.join(axes)}; {self.dtype})"
-
-    def __add__(self, other):
-        if is_number(other):
-            return self if other == 0 else self.affine(1.0, other)  # sum() starts from 0
-        return self.graph.combine("add", self, other)
-
-    def __mul__(self, other):
-        if is_number(other):
-            return self.affine(other, 0.0)
-        return self.graph.combine("multiply", self, other)
-
-    def __neg__(self):
-        return self.affine(-1.0, 0.0)
-
-    def __sub__(self, other):
-        return self + -other
-
-    def __rsub__(self, other):
-        if is_number(other):
-            return self.affine(-1.0, other)
-        return NotImplemented
-
-    def __truediv__(self, other):
-        if is_number(other):
-            return self.affine(1.0 / other, 0.0)
-        return NotImplemented
-
-    def affine(self, factor: float, offset: float) -> Value:
-        """factor * self + offset"""
-        return self.graph.record("affine", [self], factor=float(factor), offset=float(offset))[0]
-
-    __radd__, __rmul__ = __add__, __mul__
-
-    def __bool__(self):
-        raise TypeError(
-            "the control flow of `forward` must not depend on data: a traced value has a shape "
-            "and a dtype, but no numbers yet"
-        )
-
-    def __lt__(self, other):
-        return bool(self)  # which says why not
-
-    __gt__ = __le__ = __ge__ = __lt__
-
-    def __eq__(self, other):
-        # Among values and None it is identity, which the passes ask for in lists.
-        return self is other if other is None or isinstance(other, Value) else bool(self)
-
-    __hash__ = object.__hash__
-
-    def __copy__(self):
-        return self  # nothing changes it
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def __getitem__(self, index):
-        raise TypeError(f"a traced value can't be indexed: {ELSEWHERE}")
-
-    def __getattr__(self, name):
-        raise AttributeError(f"a traced value has no {name!r}: {ELSEWHERE}")
-
-    def __len__(self):
-        raise TypeError(f"a traced value has no length, the batch may have any: {ELSEWHERE}")
-
-    __iter__ = None  # so that list() refuses it at once
-
-    def __array__(self, dtype=None, copy=None):
-        raise TypeError(f"a traced value is no array: {ELSEWHERE}")
-
-    def __array_function__(self, function, types, arguments, options):
-        raise TypeError(f"numpy.{function.__name__} of a traced value: {ELSEWHERE}")
-
-    def __array_ufunc__(self, function, method, *operands, **options):
-        """Sums, differences and products with a number of NumPy's on the left."""
-        by_python = BINARY.get(function.__name__)
-        if method == "__call__" and by_python and is_number(operands[0]) and not options:
-            return by_python(float(operands[0]), operands[1])
-        raise TypeError(f"numpy.{function.__name__} of a traced value: {ELSEWHERE}")
 
 
 @dataclass(eq=False)
@@ -263,6 +110,12 @@ class Graph:
     def make_node(self, name: str, inputs: Iterable[Value | None], **attributes) -> Node:
         """A node that is not appended yet, for passes that insert it elsewhere."""
         operator = OPERATORS[name]
+        inputs = list(inputs)
+        if any(value is not None and value.graph is not self for value in inputs):
+            raise TypeError(
+                f"{name}: got a value of an earlier call of `forward`, which may keep none: what a "
+                "network remembers from one call to the next has to be its input and its output"
+            )
         node = Node(operator, inputs, attributes, self.layer)
         try:
             specs = operator.infer(node)
@@ -288,8 +141,15 @@ class Graph:
 
     def combine(self, name: str, a: Value, b: Any) -> Value:
         """An elementwise operator of two operands."""
+        if not isinstance(b, Value) and hasattr(b, "as_value"):  # a parameter
+            b = b.as_value()
+        if b is BATCH_SIZE:
+            float(b)  # says that there is none yet
         if not isinstance(b, Value):
-            raise TypeError(f"{name}: got {type(b).__name__}, expected a traced value")
+            raise TypeError(
+                f"{name}: got {type(b).__name__}, expected a traced value, a plain number or a "
+                "Parameter (an array is an input of the network)"
+            )
         return self.record(name, [a, b])[0]
 
     def users(self) -> dict[Value, list[Node]]:

@@ -2,8 +2,8 @@
 
 An example of three axes is an image. Inside, it lies as (height, width, channels), so that a
 channel is a column: what works by columns (bias, batch normalization, PReLU, concatenation) works
-by channels, and the elements that a convolution multiplies lie side by side. `Value.shape` is
-always the shape in memory; `Value.layout` tells its order.
+by channels, and the elements that a convolution multiplies lie side by side.
+`Value.example_shape` is always the shape in memory; `Value.layout` tells its order.
 
 Conversions are recorded where an operator is recorded (`Graph.record`), by what it asks for:
 
@@ -32,7 +32,7 @@ PLAIN, CHANNELS_LAST = "plain", "channels_last"
 
 def is_image(value: Value | None) -> TypeGuard[Value]:
     """Whether a value is a batch of images."""
-    return value is not None and value.batched and len(value.shape) == 3
+    return value is not None and value.batched and len(value.example_shape) == 3
 
 
 def arrange(graph: Graph, operator: Operator, inputs: Iterable[Value | None]) -> list[Value | None]:
@@ -66,6 +66,6 @@ def in_layout(graph: Graph, value: Value, wanted: str) -> Value:
 def seen_shape(value: Value) -> tuple[int, ...]:
     """The shape of an example as users see it: channels first."""
     if value.layout == CHANNELS_LAST:
-        height, width, channels = value.shape
+        height, width, channels = value.example_shape
         return channels, height, width
-    return value.shape
+    return value.example_shape

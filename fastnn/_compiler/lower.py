@@ -51,7 +51,7 @@ class LoweredGraph:
 
     def view(self, value: Value) -> np.ndarray:
         """A value's memory in the arena, at the current batch: overwritten by the next run."""
-        shape = (self.program.batch, *value.shape) if value.batched else value.shape
+        shape = (self.program.batch, *value.example_shape) if value.batched else value.example_shape
         dtype = np.dtype(value.dtype)
         start = self.plan.offsets[value]
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -64,7 +64,7 @@ class LoweredGraph:
         """
         last_step = {v: i for i, node in enumerate(self.step_nodes) for v in node.outputs}
         return [
-            (last_step[v], self.plan.offsets[v], np.zeros((examples, *v.shape), v.dtype))
+            (last_step[v], self.plan.offsets[v], np.zeros((examples, *v.example_shape), v.dtype))
             for v in values
         ]
 
@@ -229,4 +229,4 @@ def external(graph: Graph, value: Value) -> External:
         if labels is not None and node.inputs[labels] is value:
             classes = node.inputs[0].columns
             ignore_index = node.attributes.get("ignore_index", 0)  # 0 is a label like any other
-    return External(name, value.shape, value.dtype, value.batched, classes, ignore_index)
+    return External(name, value.example_shape, value.dtype, value.batched, classes, ignore_index)

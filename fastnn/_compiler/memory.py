@@ -74,6 +74,7 @@ def share_memory(graph: Graph, fixed: set[Value], keep_all: bool) -> dict[Value,
     groups: dict[Value, Group] = {}
     last_read = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}
     results = graph.results()
+    computed_once = set(graph.nodes[: graph.constant_count])
 
     def group_of(value: Value) -> Group:
         if value not in groups:
@@ -86,6 +87,9 @@ def share_memory(graph: Graph, fixed: set[Value], keep_all: bool) -> dict[Value,
         groups[value] = group
 
     def dies_here(group: Group, index: int) -> bool:
+        node = graph.nodes[index]
+        if node not in computed_once and any(v.producer in computed_once for v in group.values):
+            return False  # the next run reads it again
         return all(last_read.get(v, -1) <= index and v not in results for v in group.values)
 
     for index, node in enumerate(graph.nodes):
@@ -114,7 +118,7 @@ def share_memory(graph: Graph, fixed: set[Value], keep_all: bool) -> dict[Value,
 
 def same_memory(a: Value, b: Value) -> bool:
     """Whether two values take the same number of bytes at any batch."""
-    return a.size == b.size and a.dtype == b.dtype and a.batched == b.batched
+    return a.example_size == b.example_size and a.dtype == b.dtype and a.batched == b.batched
 
 
 def measure(
@@ -144,7 +148,7 @@ def measure(
         if keep_all:
             group.first = 0
         examples = capacity if value.batched else 1
-        size = value.size * examples * itemsizes[value.dtype] + SLACK_BYTES
+        size = value.example_size * examples * itemsizes[value.dtype] + SLACK_BYTES
         alignment = PAGE_BYTES if size >= LARGE_BYTES else CACHE_LINE
         group.size = max(group.size, -(-size // alignment) * alignment)
 

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastnn._compiler.graph import Graph, Spec, Value
 from fastnn._compiler.layout import PLAIN, in_layout, is_image
+
+
+class UnderTrace(threading.local):
+    """The graphs that this thread records now, the innermost last."""
+
+    def __init__(self) -> None:
+        self.graphs: list[Graph] = []
+
+
+_under_trace = UnderTrace()
+
+
+def traced_graph() -> Graph | None:
+    """The graph that is being recorded, None outside of any `forward`.
+
+    By it what holds no traced value, a parameter, is told from an array to compute with at once.
+    """
+    return _under_trace.graphs[-1] if _under_trace.graphs else None
+
+
+def is_nested() -> bool:
+    """Whether a `forward` computes with arrays at once: what comes out is compiled in."""
+    return len(_under_trace.graphs) > 1
 
 
 def trace(
@@ -32,7 +56,11 @@ def trace(
     """
     graph = Graph(dtype, layer_names)
     inputs = [graph.input(name, spec) for name, spec in zip(names, specs, strict=True)]
-    result = function(*inputs)
+    _under_trace.graphs.append(graph)
+    try:
+        result = function(*inputs)
+    finally:
+        _under_trace.graphs.pop()
     graph.outputs = flatten_structure(result)
     for value in graph.outputs:
         if not isinstance(value, Value):

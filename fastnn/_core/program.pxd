@@ -44,8 +44,8 @@ cdef class Program:
     cdef readonly list externals
     cdef readonly list kernel_names
     cdef object arena, workspace, keep_alive
-    cdef Py_ssize_t least_batch
-    cdef str least_batch_reason
+    cdef readonly Py_ssize_t least_batch
+    cdef readonly str least_batch_reason
     cdef Constants constants
     cdef void* loss
     cdef void* statistics

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import to_array, whole
+from fastnn._checks import to_array, to_reals, whole
 from fastnn._core.augmentation import Augmentation
 from fastnn._core.dispatch import kernels
 
@@ -66,8 +66,8 @@ class Augment:
     ):
         self.crop_padding = whole("crop_padding", crop_padding, 0, MOST_PADDING, "Augment: ")
         self.flip = bool(flip)
-        self.mean = np.array(mean, np.float64)
-        self.std = np.array(std, np.float64)
+        self.mean = np.array(to_reals("Augment: mean", mean), np.float64)
+        self.std = np.array(to_reals("Augment: std", std), np.float64)
         if self.mean.ndim > 1 or self.std.ndim > 1:
             raise ValueError(
                 f"Augment: got mean of shape {self.mean.shape} and std of shape {self.std.shape}, "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn.diagnostics.check import Check, Findings, judge
-from fastnn.diagnostics.figures import BAD, GOOD, draw_histograms, rows_of_histograms
+from fastnn.diagnostics.figures import BAD, GOOD, draw_histograms, histogram, rows_of_histograms
 from fastnn.diagnostics.layer_values import LayerValues, look_inside
 from fastnn.diagnostics.sandbox import sample, sandbox, training_without_dropout
 from fastnn.nn.module import Module
@@ -161,7 +161,7 @@ def statistics(layer: LayerValues) -> dict[str, Any]:
         "saturated": layer.saturated,
         "dead": layer.dead,
         "gradient_std": gradient,
-        "histogram": np.histogram(outputs, bins=30) if finite else (np.zeros(1), np.arange(2.0)),
+        "histogram": histogram(outputs, 30) if finite else (np.zeros(1), np.arange(2.0)),
     }
 
 

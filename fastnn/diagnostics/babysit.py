@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from fastnn._checks import whole
 from fastnn.diagnostics.activations import activation_statistics
 from fastnn.diagnostics.batchnorm import batchnorm_check
 from fastnn.diagnostics.check import Check
@@ -16,8 +17,8 @@ from fastnn.diagnostics.overfit import overfit_check
 from fastnn.diagnostics.preprocessing import preprocessing_check
 from fastnn.diagnostics.regularization import regularization_check
 from fastnn.diagnostics.report import Report, Step
-from fastnn.diagnostics.sandbox import sandbox
-from fastnn.diagnostics.training import training_check
+from fastnn.diagnostics.sandbox import require_batches, sandbox
+from fastnn.diagnostics.training import count_held_out, training_check
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.optim.sgd import SGD
@@ -86,6 +87,11 @@ def babysit(
         True in a condition if nothing is wrong. ``print`` it, look at ``report.faults``, or
         ``report.save("report.html")``.
 
+    Raises
+    ------
+    ValueError
+        If there are too few examples for the batches that a layer needs in training.
+
     References
     ----------
     CS231n, Stanford 2016, lecture 5, "Babysitting the learning process".
@@ -106,6 +112,8 @@ def babysit(
     first loss: softmax is applied twice:
     """
     started = time.perf_counter()
+    held_out = 0 if validation_data is not None else count_held_out(X)
+    require_batches(model, loss, X, y, whole("batch_size", batch_size, 1), held_out)
     session = Session(
         model, loss, X, y, optimizer, validation_data, preprocessor, batch_size, steps
     )

@@ -22,6 +22,16 @@ GOOD, BAD, PLAIN, THEORY = "tab:green", "tab:red", "tab:blue", "0.35"
 HISTOGRAMS_IN_A_ROW = 5
 
 
+def histogram(values: NDArray, bins: int) -> tuple[NDArray, NDArray]:
+    """Counts and edges; one bin where the values lie too near each other for several."""
+    low, high = np.float64(values.min()), np.float64(values.max())
+    if low < high and not (np.diff(np.linspace(low, high, bins + 1)) > 0).all():
+        return np.array([values.size]), np.array([low, high])
+    if low == high and low + 0.5 - (low - 0.5) != 1:
+        return np.array([values.size]), np.array([low - abs(low), low + abs(low)])
+    return np.histogram(values, bins=bins)
+
+
 def new_axes(width: float, height: float) -> Any:
     """Axes on a figure of their own."""
     import matplotlib.pyplot as plt

@@ -10,7 +10,13 @@ import numpy as np
 from fastnn._checks import whole
 from fastnn.diagnostics.check import Check, Findings, judge
 from fastnn.diagnostics.figures import BAD, GOOD
-from fastnn.diagnostics.sandbox import count_examples, sandbox, take, training_without_dropout
+from fastnn.diagnostics.sandbox import (
+    count_examples,
+    require_batches,
+    sandbox,
+    take,
+    training_without_dropout,
+)
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.optim.sgd import SGD
@@ -78,7 +84,8 @@ def learning_rate_range(
     Raises
     ------
     ValueError
-        Unless ``0 < lowest < highest``, or if a number is out of range.
+        Unless ``0 < lowest < highest``, if a number is out of range, or if batches are too small
+        for a layer in training.
 
     References
     ----------
@@ -103,7 +110,9 @@ def learning_rate_range(
             f"got lowest={lowest} and highest={highest}, expected 0 < lowest < highest"
         )
     batches = whole("batches", batches, 1)
-    batch_size = min(whole("batch_size", batch_size, 1), count_examples(X))
+    batch_size = whole("batch_size", batch_size, 1)
+    require_batches(model, loss, X, y, batch_size)
+    batch_size = min(batch_size, count_examples(X))
     points = round(POINTS_PER_DECADE * math.log10(highest / lowest)) + 1
     rates = set(float(f"{rate:.1g}") for rate in np.geomspace(lowest, highest, points))
     own = None if optimizer is None else float(optimizer.param_groups[0]["lr"])

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnn._compiler.trace import flatten_structure
 from fastnn.diagnostics.check import Check, Findings, judge
-from fastnn.diagnostics.figures import BAD, GOOD
+from fastnn.diagnostics.figures import BAD, GOOD, histogram
 from fastnn.diagnostics.sandbox import count_examples, take
 from fastnn.preprocessing import Preprocessor
 
@@ -63,6 +63,8 @@ def preprocessing_check(
     ------
     TypeError
         If X does not hold real numbers.
+    ValueError
+        If it is empty.
 
     References
     ----------
@@ -86,6 +88,9 @@ def preprocessing_check(
     if not arrays:
         found = sorted({str(leaf.dtype) for leaf in leaves}) or "nothing"
         raise TypeError(f"X: got {found}, expected an array of real numbers")
+    if not any(array.size for array in arrays):
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ValueError(f"X: got shape {shapes}, expected examples that are not empty")
     features = np.concatenate([a.reshape(len(a), -1).astype(np.float64) for a in arrays], axis=1)
     bad = int((~np.isfinite(features)).sum())
     if bad:
@@ -115,7 +120,7 @@ def preprocessing_check(
         f"mean {offset:.2g} standard deviations from zero, standard deviation {size:.3g}",
         "mean about 0, standard deviation about 1, finite",
         {"mean": mean, "std": std, "range": width, "offset": offset, "scale": size}
-        | {"histogram": np.histogram(features, bins=80)},
+        | {"histogram": histogram(features, 80)},
         draw=draw_values,
         size=(8.0, 2.6),
     )

@@ -22,6 +22,7 @@ from fastnn.nn.execution import as_array
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.training.data import convert, rows_of
+from fastnn.training.step import TrainingStep
 
 
 @contextlib.contextmanager
@@ -68,6 +69,37 @@ def count_examples(X: Any) -> int:
     return count
 
 
+def count_pairs(X: Any, y: Any) -> int:
+    """How many examples X and y have; ValueError unless both have as many."""
+    examples, targets = count_examples(X), len(flatten_structure(convert(y, None, copies=False))[0])
+    if targets != examples:
+        raise ValueError(f"y: got {targets} examples, expected {examples} as in X")
+    return examples
+
+
+def require_batches(
+    model: Module, loss: Module, X: Any, y: Any, batch_size: int, held_out: int = 0
+) -> None:
+    """ValueError if the batches of a training would be too small for a layer of the network.
+
+    Said before a check does anything, with what its caller can change.
+    """
+    examples = count_pairs(X, y)
+    with sandbox(model, loss) as (copy, criterion, _):
+        training_without_dropout(copy)
+        step = TrainingStep(copy, criterion)
+        step.programs.prepare(take(X, slice(1)), take(y, slice(1)))
+        program = step.programs.lowered.program
+        least, reason = program.least_batch, program.least_batch_reason
+    batch = min(batch_size, examples - held_out)
+    if batch < least:
+        kept = f", {held_out} of them to hold out" if held_out else ""
+        raise ValueError(
+            f"{reason}: got {examples} example{'s' * (examples > 1)}{kept} and "
+            f"batch_size={batch_size}, which makes batches of {batch}, expected {least} or more"
+        )
+
+
 def take(data: Any, rows: Any) -> Any:
     """Some rows of what a caller gave: an array or a list of numbers, or a structure of them."""
     return rows_of(convert(data, None, copies=False), rows)
@@ -75,7 +107,7 @@ def take(data: Any, rows: Any) -> Any:
 
 def sample(X: Any, y: Any, count: int) -> tuple[Any, Any]:
     """At most `count` examples of X and y, drawn at random but the same at each call."""
-    examples = count_examples(X)
+    examples = count_pairs(X, y)
     count = whole("count", count, 1)
     if examples <= count:
         return take(X, slice(None)), take(y, slice(None))

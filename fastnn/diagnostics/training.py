@@ -12,12 +12,12 @@ from fastnn._compiler.trace import flatten_structure
 from fastnn.diagnostics.check import Check, Findings, judge
 from fastnn.diagnostics.initial_loss import chance_losses
 from fastnn.diagnostics.monitor import Monitor
-from fastnn.diagnostics.sandbox import count_examples, sample, sandbox, take
+from fastnn.diagnostics.sandbox import count_examples, require_batches, sample, sandbox, take
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.training.callbacks import Callback
 from fastnn.training.data import convert
-from fastnn.training.divergence import TrainingDiverged
+from fastnn.training.divergence import TrainingDiverged, describe
 from fastnn.training.trainer import Trainer
 
 STEPS = 300
@@ -76,6 +76,11 @@ def training_check(
         ``data`` holds "monitor", "before", "train" and "held_out" (loss, and accuracy where there
         are labels), "baseline" (what chance gives) and "model", the trained copy.
 
+    Raises
+    ------
+    ValueError
+        If there are too few examples for the batches that a layer needs in training.
+
     Examples
     --------
     >>> import fastnn
@@ -88,7 +93,9 @@ def training_check(
     >>> check.passed, check.data["held_out"]["accuracy"] > 0.9
     (True, True)
     """
-    batch_size = min(whole("batch_size", batch_size, 1), count_examples(X))
+    batch_size = whole("batch_size", batch_size, 1)
+    held_out_count = 0 if validation_data is not None else count_held_out(X)
+    require_batches(model, loss, X, y, batch_size, held_out_count)
     X, y = convert(X, model.dtype), convert(y, None)
     if validation_data is None:
         X, y, held_X, held_y = hold_out(X, y)
@@ -96,7 +103,8 @@ def training_check(
         held_X, held_y = (convert(part, None) for part in validation_data)
         held_X, held_y = sample(held_X, held_y, MOST_HELD_OUT)
     # Whole batches: a last one of a single example would be an error of batch normalization.
-    examples = max(1, count_examples(X) // batch_size) * batch_size
+    batch_size = min(batch_size, count_examples(X))
+    examples = count_examples(X) // batch_size * batch_size
     X, y = take(X, slice(examples)), take(y, slice(examples))
     epochs = math.ceil(steps * batch_size / examples)
     monitor = Monitor(every=max(2, steps // LOOKS), warn=False)
@@ -108,14 +116,15 @@ def training_check(
             callbacks = [monitor, StopAfter(steps)]
             trainer.fit(X, y, epochs, batch_size, callbacks=callbacks, seed=0, progress=False)
         except TrainingDiverged as error:
+            reason, advice = describe(error.layer)
             findings.fault(
                 f"the training diverges at step {trainer.steps_done + 1} with learning rate "
-                f"{error.learning_rate:g}",
-                f"lower the learning rate (the first bad value is in layer {error.layer!r})",
+                f"{error.learning_rate:g}: {reason}",
+                advice,
             )
         train = trainer.evaluate(*sample(X, y, MOST_HELD_OUT))
         held_out = trainer.evaluate(held_X, held_y)
-        chance, shares = chance_losses(criterion, copy(take(held_X, slice(2000))), held_y)
+        chance, shares = chance_losses(criterion, trainer.predict_scores(held_X), held_y)
     for warning in monitor.warnings:
         findings.fault(*warning.split("; ", 1))
     baseline = shares if shares is not None else chance
@@ -143,9 +152,15 @@ def hold_out(X: Any, y: Any) -> tuple[Any, Any, Any, Any]:
     """A part of the examples set aside, at random."""
     examples = count_examples(X)
     order = np.random.default_rng(0).permutation(examples)
-    count = max(1, min(MOST_HELD_OUT, int(HELD_OUT_SHARE * examples)))
-    held, kept = order[:count], order[count:] if examples > 1 else order
+    count = count_held_out(X)
+    held, kept = order[: max(count, 1)], order[count:]
     return take(X, kept), take(y, kept), take(X, held), take(y, held)
+
+
+def count_held_out(X: Any) -> int:
+    """How many examples `hold_out` takes away from the training: none from a single one."""
+    examples = count_examples(X)
+    return min(examples - 1, MOST_HELD_OUT, max(1, int(HELD_OUT_SHARE * examples)))
 
 
 def judge_learning(

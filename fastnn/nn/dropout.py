@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastnn._checks import in_range
 from fastnn.nn import functional
-from fastnn.nn.functional.dropout import check_probability
 from fastnn.nn.module import Module
 
 
@@ -34,7 +34,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
-        self.p = check_probability(type(self).__name__, p)
+        self.p = in_range("p", p, 0, 1)
 
     def forward(self, x: Any) -> Any:
         return functional.dropout(x, self.p, self.training)

@@ -10,7 +10,7 @@ import numpy as np
 from fastnn._checks import to_array
 from fastnn._compiler import CompiledFunction, compile_function
 from fastnn._compiler.graph import Spec
-from fastnn._compiler.trace import flatten_structure, rebuild_structure
+from fastnn._compiler.trace import flatten_structure, rebuild_structure, traced_graph
 from fastnn._core.aligned import address_of
 from fastnn.nn.parameter import Parameter
 from fastnn.nn.version import LayoutVersion, StructureVersion
@@ -42,7 +42,10 @@ class ProgramCache:
             arrays: Sequence[NDArray] = inputs
             key = inputs[0].shape[1:], inputs[0].dtype.char
         else:
-            arrays = [as_array(leaf) for leaf in flatten_structure(list(inputs))]
+            leaves = flatten_structure(list(inputs))
+            if traced_graph() is not None and any(isinstance(x, Parameter) for x in leaves):
+                return record_of_parameters(module, inputs, leaves)
+            arrays = [as_array(leaf) for leaf in leaves]
             if not arrays:
                 raise TypeError(f"{type(module).__name__}: got no input, expected an array")
             key = tuple([(array.shape[1:], array.dtype.char) for array in arrays])
@@ -69,6 +72,16 @@ class ProgramCache:
             self.by_modes.clear()
             self.state = state
         self.programs = self.by_modes.setdefault(modes_of(module), {})
+
+
+def record_of_parameters(module: Module, inputs: tuple, leaves: Sequence[Any]) -> Any:
+    """A module called inside a `forward` with parameters: part of what is recorded there."""
+    from fastnn.nn.functional.record import plain_in_graph  # which needs modules
+
+    graph = traced_graph()
+    assert graph is not None
+    values = [plain_in_graph(graph, x) if isinstance(x, Parameter) else x for x in leaves]
+    return module._record(graph, rebuild_structure(inputs, values))
 
 
 def modes_of(module: Module) -> Hashable:
@@ -130,6 +143,8 @@ def as_array(value: Any) -> NDArray:
 def map_data(function: Callable[[Any], Any], data: Any) -> Any:
     """`function` of each array in a structure of data; lists of numbers are arrays."""
     if type(data) is np.ndarray or is_one_array(data):
+        if not isinstance(data, list):
+            require_batch(to_array(data))
         return function(data)
     if isinstance(data, dict):
         return {key: map_data(function, item) for key, item in data.items()}
@@ -153,8 +168,10 @@ def is_one_array(data: Any) -> bool:
 def require_batch(array: NDArray) -> None:
     """ValueError for a single number, as in a list of numbers that was meant for an array."""
     if array.ndim == 0:
+        thing = array.item()
+        what = "a number" if array.dtype.kind in "biuf" else f"one {type(thing).__name__}"
         raise ValueError(
-            "input: got a number, expected an array whose first axis is the batch (lists and "
+            f"got {what}, expected an array whose first axis is the batch (lists and "
             "tuples stand for several inputs: make one of numbers an array by np.array)"
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import in_range, to_reals
 from fastnn.nn import functional
-from fastnn.nn.functional.loss import check_reduction, check_smoothing
+from fastnn.nn.functional.loss import check_reduction
 from fastnn.nn.module import Module
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def fixed(weight: ArrayLike | None) -> NDArray | None:
     """
     if weight is None:
         return None
-    array = np.array(weight, np.float64)
+    array = np.array(to_reals("weight", weight), np.float64)
     array.flags.writeable = False
     return array
 
@@ -80,8 +82,8 @@ class CrossEntropyLoss(Loss):
         label_smoothing: float = 0.0,
     ):
         super().__init__(weight, reduction)
-        self.ignore_index = int(ignore_index)
-        self.label_smoothing = check_smoothing(label_smoothing)
+        self.ignore_index = operator.index(ignore_index)
+        self.label_smoothing = in_range("label_smoothing", label_smoothing, 0, 1)
 
     def forward(self, input: Any, target: Any) -> Any:
         return functional.cross_entropy(

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._checks import check_sizes
-from fastnn._compiler.graph import Value
-from fastnn._compiler.layout import seen_shape
+from fastnn._checks import check_sizes, in_range
 from fastnn.nn import functional
 from fastnn.nn.functional.normalization import check_response_size
 from fastnn.nn.module import Module
@@ -42,7 +40,8 @@ class BatchNorm1d(Module):
     Raises
     ------
     ValueError
-        In training, for a batch of one: one value has no variance.
+        If `eps` is below 0 or `momentum` not from 0 to 1; in training, for a batch of one: one
+        value has no variance.
 
     Examples
     --------
@@ -67,8 +66,8 @@ class BatchNorm1d(Module):
         super().__init__()
         check_sizes(type(self).__name__, num_features=num_features)
         self.num_features = int(num_features)
-        self.eps = float(eps)
-        self.momentum = momentum
+        self.eps = in_range("eps", eps, 0)
+        self.momentum = None if momentum is None else in_range("momentum", momentum, 0, 1)
         self.affine = affine
         self.track_running_stats = track_running_stats
         self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
@@ -128,7 +127,7 @@ class BatchNorm2d(BatchNorm1d):
     """
 
     def forward(self, x: Any) -> Any:
-        shape = ("batch", *seen_shape(x)) if isinstance(x, Value) else getattr(x, "shape", (0,) * 4)
+        shape = getattr(x, "shape", (0,) * 4)
         if len(shape) != 4:
             raise ValueError(
                 f"BatchNorm2d: got shape {shape}, expected (batch, channels, height, width)"

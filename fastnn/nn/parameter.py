@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import to_reals
+from fastnn._compiler.trace import traced_graph
 from fastnn._core.aligned import aligned_zeros
 from fastnn._core.constants import note_value_change
 from fastnn.nn.version import LayoutVersion
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from fastnn._compiler.graph import Graph, Value
 
 # Every parameter starts on a cache line of the flat buffer; the gap is zero and stays zero.
 ALIGNMENT_ELEMENTS = 16
@@ -32,6 +36,9 @@ def as_dtype(dtype: DTypeLike) -> np.dtype:
 class Parameter:
     """An array that training changes.
 
+    Inside a `forward` it serves as a weight or bias of `fastnn.nn.functional`; elementwise
+    functions, sums and products take it too, and give a value that can serve as a weight.
+
     Parameters
     ----------
     data : array_like
@@ -40,7 +47,8 @@ class Parameter:
         Whether gradients are computed and an optimizer changes it.
     storage_axes : sequence of int, optional
         In which order the axes of `data` lie in memory: ``(1, 0)`` keeps a linear weight, whose
-        shape is (out, in), as (in, out). Default: the order of the shape.
+        shape is (out, in), as (in, out). Default: the order of the shape, which `linear` and
+        `conv2d` rearrange in each step.
 
     Attributes
     ----------
@@ -68,7 +76,7 @@ class Parameter:
         requires_grad: bool = True,
         storage_axes: Sequence[int] | None = None,
     ):
-        array = np.asarray(data)
+        array = to_reals("Parameter", data)
         dtype = array.dtype if array.dtype in DTYPES else np.dtype(np.float32)
         self.shape: tuple[int, ...] = array.shape
         self.storage_axes = tuple(storage_axes or range(array.ndim))
@@ -116,7 +124,7 @@ class Parameter:
 
     @data.setter
     def data(self, values: NDArray) -> None:
-        values = np.asarray(values)
+        values = to_reals("Parameter.data", values)
         if values.shape != self.shape:
             raise ValueError(f"got values of shape {values.shape}, expected {self.shape}")
         self.data[...] = values
@@ -161,8 +169,56 @@ class Parameter:
     def __reduce__(self):
         return Parameter, (np.array(self.data), self.requires_grad, self.storage_axes)
 
+    def in_graph(self, graph: Graph) -> Value:
+        """The value of a graph that stands for it, in the order of its storage."""
+        if self.dtype != graph.dtype:
+            raise TypeError(
+                f"got a parameter of {self.dtype} in a network of {graph.dtype}; convert the "
+                "whole module with astype"
+            )
+        return graph.source(self, self.shape)
+
     def __array__(self, dtype=None, copy=None) -> NDArray:
+        if traced_graph() is not None:
+            raise TypeError(
+                f"a {self!r} inside `forward` is no array, since its values would be compiled in: "
+                "compute with fastnn.nn.functional"
+            )
         return np.array(self.data, dtype=dtype) if copy is not False else self.data
+
+    def as_value(self) -> Value:
+        """What arithmetic inside a `forward` computes with."""
+        from fastnn.nn.functional.record import plain_in_graph  # which needs parameters
+
+        graph = traced_graph()
+        if graph is None:
+            raise TypeError("arithmetic with a Parameter is for `forward`: compute with its data")
+        return plain_in_graph(graph, self)
+
+    @property
+    def T(self) -> Any:
+        """A matrix transposed, for a weight that is shared the other way round."""
+        return self.data.T if traced_graph() is None else self.as_value().T
+
+    def __add__(self, other):
+        return self.as_value() + other
+
+    def __sub__(self, other):
+        return self.as_value() - other
+
+    def __rsub__(self, other):
+        return other - self.as_value()
+
+    def __mul__(self, other):
+        return self.as_value() * other
+
+    def __truediv__(self, other):
+        return self.as_value() / other
+
+    def __neg__(self):
+        return -self.as_value()
+
+    __radd__, __rmul__ = __add__, __mul__
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
@@ -175,7 +231,8 @@ def own_memory(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
 
 def in_own_memory(values: ArrayLike, dtype: DTypeLike | None = None) -> NDArray:
     """A copy on cache lines of its own, where a training can write beside another."""
-    array = np.asarray(values, dtype)
+    array = to_reals("buffer", values)
+    array = array.astype(array.dtype if dtype is None else dtype, copy=False)
     copy = own_memory(array.shape, array.dtype)
     copy[...] = array
     return copy

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import to_array
 from fastnn.nn.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def load_state(module: Module, state_dict: Mapping[str, Any], strict: bool) -> N
         raise TypeError(
             f"{where}: got {type(state_dict).__name__}, expected a mapping of names to arrays"
         )
-    arrays = {key: np.asarray(value) for key, value in state_dict.items()}
+    arrays = {key: to_array(value) for key, value in state_dict.items()}
     targets = dict(state_entries(module))
     problems = key_problems(targets, arrays) if strict else []
     for key, target in targets.items():

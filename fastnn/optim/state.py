@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._checks import to_reals
 from fastnn.nn.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -91,12 +92,12 @@ def check_shapes(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
                     f"{type(optimizer).__name__}: got a state of parameter {number}, expected "
                     f"0 to {len(parameters) - 1}"
                 )
-            expected = parameters[number].shape
-            if array is not None and np.shape(array) != expected:
-                raise ValueError(
-                    f"{type(optimizer).__name__}: parameter {number}: got {key} of shape "
-                    f"{np.shape(array)}, expected {expected}"
-                )
+            if array is None:
+                continue
+            where = f"{type(optimizer).__name__}: parameter {number}"
+            shape, expected = to_reals(f"{where}: {key}", array).shape, parameters[number].shape
+            if shape != expected:
+                raise ValueError(f"{where}: got {key} of shape {shape}, expected {expected}")
 
 
 def load_state(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
@@ -109,7 +110,7 @@ def load_state(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
     for number, parts in enumerate(state_of_parameters(optimizer)):
         for name, part in parts.items():
             array = state.get(number, {}).get(name)
-            part[...] = 0 if array is None else np.asarray(array)
+            part[...] = 0 if array is None else to_reals(name, array)
             any_kept |= array is not None
     # PyTorch counts no steps: there is a momentum_buffer from the first one on.
     optimizer.steps_taken[0] = state_dict.get("steps_taken", int(any_kept))

@@ -23,7 +23,7 @@ from fastnn.random import new_seed, own_generator
 from fastnn.search.trial import FoldResult, finite
 from fastnn.training import Trainer
 from fastnn.training.data import rows_of
-from fastnn.training.divergence import EXPLODED, first_bad_layer
+from fastnn.training.divergence import EXPLODED, describe, first_bad_layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -268,8 +268,8 @@ def train(
             rows = shuffled(count, seed, epoch)[:used][bad_row : bad_row + rules.batch_size]
             batch = [rows_of(part, rows) for part in flatten_structure([X, y])]
             layer = first_bad_layer(trainer.step, X, y, batch)
-            where = f", first in layer {layer!r}" if layer else ""
-            return curve.result(f"the loss is not finite in epoch {epoch}{where}", diverged=True)
+            why = describe(layer)[0]
+            return curve.result(f"the loss is not finite in epoch {epoch}: {why}", diverged=True)
         if exploded is not None:
             curve.losses.append(finite(exploded))
             return curve.result(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import whole
+from fastnn._checks import to_array, whole
 from fastnn._compiler.trace import flatten_structure
 from fastnn.datasets import train_test_split
 from fastnn.search.fold import are_labels
@@ -220,7 +220,7 @@ def by_splitter(X: Any, y: Any, count: int, cv: Any, groups: Any, seed: int) -> 
         else:
             splitter = KFold(folds, seed)
         pairs = splitter.split(flatten_structure(X)[0], y, groups)
-    splits = [(np.asarray(rows), np.asarray(held)) for rows, held in pairs]
+    splits = [(to_array(rows), to_array(held)) for rows, held in pairs]
     if not splits:
         raise ValueError("cv: got no split, expected one or more")
     for number, split in enumerate(splits):

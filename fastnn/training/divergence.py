@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn._compiler.graph import LABEL_DTYPE
+from fastnn._compiler.trace import flatten_structure
 from fastnn._core.constants import note_value_change
 
 if TYPE_CHECKING:
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 # A loss this many times the first one is an explosion, says the course, finite or not.
 EXPLODED = 3.0
+LOWER = "a lower learning rate or max_grad_norm may help"
+# Where no layer is to blame: why, and what to do.
+REASONS = {
+    "": ("every layer's values are finite", LOWER),
+    "input": ("the batch's 'input' holds NaN or infinity", "leave these examples out"),
+    "target": ("the batch's 'target' holds NaN or infinity", "leave these examples out"),
+    "labels": (
+        "no label of the batch counts, since each is ignore_index or has a class weight of 0, and "
+        "the mean of no losses is NaN",
+        "leave these examples out, or take larger batches",
+    ),
+}
 
 
 class TrainingDiverged(RuntimeError):
@@ -28,7 +41,8 @@ class TrainingDiverged(RuntimeError):
         Where, counted from 0.
     learning_rate : float
     layer : str
-        The first layer with a value that is not finite, or "" if it was the loss alone.
+        The first layer with a value that is not finite, or "" if it was the loss alone. "input" or
+        "target" if what was given holds NaN or infinity, "labels" if no label of the batch counts.
     epoch : int, optional
         Where, counted from 0; None outside of `Trainer.fit`.
 
@@ -54,16 +68,16 @@ class TrainingDiverged(RuntimeError):
             if self.epoch is None
             else (f"epoch {self.epoch}, batch {self.batch}")
         )
-        layer = (
-            f"the first bad value is in layer {self.layer!r}"
-            if self.layer
-            else ("every layer's values are finite")
-        )
+        reason, advice = describe(self.layer)
         return (
             f"the loss is not finite at {where}, with learning rate {self.learning_rate:g}; "
-            f"{layer}. The model keeps the last parameters with a finite loss; a lower learning "
-            "rate or max_grad_norm may help"
+            f"{reason}. The model keeps the last parameters with a finite loss; {advice}"
         )
+
+
+def describe(layer: str) -> tuple[str, str]:
+    """Why a training diverged and what to do, by what `first_bad_layer` found."""
+    return REASONS.get(layer, (f"the first bad value is in layer {layer!r}", LOWER))
 
 
 # How long a snapshot is young enough not to be taken anew: as long as an epoch keeps one.
@@ -105,10 +119,14 @@ class Snapshot:
 
 
 def first_bad_layer(step: TrainingStep, X: Any, y: Any, arrays: list[NDArray]) -> str:
-    """The first layer whose output or parameters hold a value that is not finite."""
-    for array in arrays:
+    """The first layer whose output or parameters hold a value that is not finite.
+
+    Or what of the data is to blame, as in `TrainingDiverged`.
+    """
+    inputs = len(flatten_structure(X))
+    for i, array in enumerate(arrays):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return "input"
+            return "input" if i < inputs else "target"
     bad_parameters = [
         name.rpartition(".")[0]
         for name, parameter in step.model.named_parameters()
@@ -122,6 +140,8 @@ def first_bad_layer(step: TrainingStep, X: Any, y: Any, arrays: list[NDArray]) -
     lowered.program.load(0, *arrays)
     lowered.program.forward()
     for node in lowered.graph.nodes[: lowered.graph.forward_count]:
+        if node.operator.labels is not None and lowered.view(node.outputs[-1])[1] == 0:
+            return "labels"  # the sum of their weights is zero
         for value in node.outputs:
             if value.dtype != LABEL_DTYPE and value in lowered.plan.offsets:
                 if not np.isfinite(lowered.view(value)).all():

@@ -75,6 +75,7 @@ def run_guarded(
     TrainingDiverged
         If a loss is not finite; the parameters are those of the snapshot then.
     """
+    indices = None if indices is None else to_array(indices)
     feed = data.feed_to(step, indices)
     renewed: tuple[list[NDArray], list[NDArray]] | None
     if snapshot is None:
@@ -96,7 +97,7 @@ def run_guarded(
 
 def batch_of(feed: Feed, indices: Any, number: int) -> list[NDArray]:
     """The arrays of a batch of an epoch, as the program got them."""
-    order = np.arange(feed.examples) if indices is None else np.asarray(indices)
+    order = np.arange(feed.examples) if indices is None else indices
     first = number * feed.batch_size
     rows = order[first : first + feed.batch_size]
     batch = [array[rows] for array in feed.arrays]

@@ -29,7 +29,7 @@ from fastnn._compiler.operators.dropout import (
     DropoutChannelsBackward,
 )
 from fastnn._compiler.operators.image import Crop, Pad
-from fastnn._compiler.operators.layout import Relabel, ToChannelsLast, ToPlain
+from fastnn._compiler.operators.layout import Relabel, ToChannelsLast, ToPlain, Transpose
 from fastnn._compiler.operators.linear import (
     Linear,
     LinearBackwardInput,
@@ -78,7 +78,7 @@ OPERATORS.update(
         *(Dropout, DropoutBackward, DropoutChannels, DropoutChannelsBackward),
         *(Add, AddGradient, Multiply, Affine, Copy),
         *(Reshape, Concatenate, Slice, Unslice),
-        *(ToChannelsLast, ToPlain, Relabel),
+        *(ToChannelsLast, ToPlain, Relabel, Transpose),
         *(MaxPool, MaxPoolBackward, AveragePool, AveragePoolBackward, Upsample),
         *(Pad, Crop),
         *(CrossEntropy, CrossEntropyBackward, MultiMargin, MultiMarginBackward),

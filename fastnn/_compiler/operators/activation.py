@@ -79,7 +79,7 @@ class PReLU(Operator):
         x, slope = node.inputs
         require(
             slope.shape in ((1,), (x.columns,)),
-            f"got {slope.size} slopes, expected 1 or one for each of {x.columns} channels",
+            f"got {slope.example_size} slopes, expected 1 or one for each of {x.columns} channels",
         )
         return [same(x)]
 
@@ -135,7 +135,7 @@ class LearnedELU(PReLU):
 
     def infer(self, node):
         x, alpha = node.inputs
-        require(alpha.shape == (1,), f"got {alpha.size} alphas, expected 1")
+        require(alpha.shape == (1,), f"got {alpha.example_size} alphas, expected 1")
         return [same(x)]
 
 
@@ -155,7 +155,10 @@ class Softmax(Operator):
 
     def infer(self, node):
         x = node.inputs[0]
-        require(len(x.shape) >= 1, "got an input of shape (batch,), expected (batch, ..., classes)")
+        require(
+            len(x.example_shape) >= 1,
+            "got an input of shape (batch,), expected (batch, ..., classes)",
+        )
         return [same(x)]
 
     def backward(self, node, gradients):
@@ -193,7 +196,7 @@ def learned_sizes(operator, x, parameter):
     """One slope serves a flat array; one a channel needs rows."""
     if operator == "elu":
         return [elements(x)]
-    return [rows(x), x.columns, parameter.size]
+    return [rows(x), x.columns, parameter.example_size]
 
 
 def learned_workspace(x, parameter):
@@ -202,7 +205,7 @@ def learned_workspace(x, parameter):
     With one parameter a double for each chunk; with one a channel a band of sums for each part and
     one of slopes, a band being a row or at most 4,096 elements.
     """
-    if parameter.size == 1:
+    if parameter.example_size == 1:
         return elements(x) * (8 / LEARNED.CHUNK) + 64
     return (LEARNED.MAX_PARTS + 2) * 8 * (max(x.columns, 4096) + 256)
 

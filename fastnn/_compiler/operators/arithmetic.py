@@ -23,7 +23,12 @@ class OfTwo(Operator):
     def infer(self, node):
         a, b = node.inputs
         require(
-            a.shape == b.shape and a.batched == b.batched,
+            a.batched == b.batched,
+            f"got {a!r} and {b!r}: a parameter does not broadcast over the batch; it is added or "
+            "multiplied as the bias of linear, or the weight and the bias of batch_norm",
+        )
+        require(
+            a.example_shape == b.example_shape,
             f"got {a!r} and {b!r}, expected two values of one shape",
         )
         return [same(a)]

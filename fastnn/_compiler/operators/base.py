@@ -50,7 +50,7 @@ BATCH = Size(per_example=1)
 
 def elements(value: Value) -> Size:
     """How many elements a value has in all."""
-    return BATCH * value.size if value.batched else Size(constant=value.size)
+    return BATCH * value.example_size if value.batched else Size(constant=value.example_size)
 
 
 def rows(value: Value) -> Size:
@@ -152,18 +152,18 @@ class Operator:
         """Floating-point operations of the definition: for one example, or where nothing is batched
         for all.
         """
-        return sum(value.size for value in node.outputs[:1])
+        return sum(value.example_size for value in node.outputs[:1])
 
 
 def same(value: Value, **changes: Any) -> Spec:
     """The spec of a value, perhaps with changes."""
-    spec = Spec(value.shape, value.dtype, value.batched, value.layout)
+    spec = Spec(value.example_shape, value.dtype, value.batched, value.layout)
     return spec._replace(**changes) if changes else spec
 
 
 def shape_of(value: Value | None) -> tuple[int, ...] | None:
     """For messages about operands that may be absent."""
-    return None if value is None else value.shape
+    return None if value is None else value.example_shape
 
 
 def require(condition: bool, message: str) -> None:
@@ -175,7 +175,7 @@ def require(condition: bool, message: str) -> None:
 def require_image(x: Value) -> tuple[int, ...]:
     """The shape rule's check that there are images; their (height, width)."""
     require(
-        len(x.shape) == 3 and x.batched,
+        len(x.example_shape) == 3 and x.batched,
         f"got {x!r}, expected (batch, channels, height, width)",
     )
-    return x.shape[:2]
+    return x.example_shape[:2]

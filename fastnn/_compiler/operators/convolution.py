@@ -77,7 +77,7 @@ class Conv2d(Operator):
 
     def flops(self, node):
         geometry, bias = node.attributes["geometry"], node.inputs[2]
-        return geometry.flops() + (node.outputs[0].size if bias is not None else 0)
+        return geometry.flops() + (node.outputs[0].example_size if bias is not None else 0)
 
 
 class Conv2dBackwardInput(Operator):
@@ -129,7 +129,7 @@ class Conv2dBackwardParameters(Operator):
 
     def flops(self, node):
         _, dy, _, bias = node.inputs
-        return node.attributes["geometry"].flops() + (dy.size if bias is not None else 0)
+        return node.attributes["geometry"].flops() + (dy.example_size if bias is not None else 0)
 
 
 class Conv2dWeight(Operator):
@@ -154,7 +154,7 @@ class Conv2dWeight(Operator):
                 [prepared, weight],
                 attributes["geometry"].sizes(for_backward=for_backward),
                 [],
-                Size(constant=prepared.size / ELEMENTS_PER_NANOSECOND),
+                Size(constant=prepared.example_size / ELEMENTS_PER_NANOSECOND),
             )
         ]
 
@@ -164,14 +164,13 @@ class Conv2dWeight(Operator):
 
 def geometry_of(x, weight, attributes) -> Geometry:
     """The geometry of a convolution; ValueError where its sizes don't fit each other."""
-    height, width, channels = x.shape
+    height, width, channels = x.example_shape
     filters, group_channels, *kernel = weight.shape
     groups, stride, dilation = (attributes[n] for n in ("groups", "stride", "dilation"))
     (top, bottom), (left, right) = attributes["padding"]
     require(
         channels == group_channels * groups,
-        f"got {channels} channels (shape {('batch', channels, height, width)}), expected "
-        f"{group_channels * groups}",
+        f"got {channels} channels (shape {x.shape}), expected {group_channels * groups}",
     )
     require(filters % groups == 0, f"got {filters} filters, expected a multiple of {groups} groups")
     out_image = (

@@ -58,8 +58,8 @@ def frame_call(kernel, node, inner, outer):
     left, _, top, _ = node.attributes["frame"]
     channels = inner.columns
     sizes = [
-        *(BATCH, inner.shape[0], inner.shape[1] * channels, top, left * channels),
-        *(outer.shape[0], outer.shape[1] * channels),
+        *(BATCH, inner.example_shape[0], inner.example_shape[1] * channels, top, left * channels),
+        *(outer.example_shape[0], outer.example_shape[1] * channels),
     ]
     time = elements(outer) * (1 / ELEMENTS_PER_NANOSECOND)
     return Call(kernel, [node.outputs[0], node.inputs[0]], sizes, [], time)

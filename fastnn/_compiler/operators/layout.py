@@ -1,4 +1,6 @@
-"""Conversions between plain images and channels-last ones (fastnn/_compiler/layout.py)."""
+"""Conversions between plain images and channels-last ones (fastnn/_compiler/layout.py), and of
+parameters between the order of their shape and that of a kernel.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ class ToChannelsLast(Operator):
 
     def infer(self, node):
         (x,) = node.inputs
-        channels, height, width = x.shape
+        channels, height, width = x.example_shape
         return [same(x, shape=(height, width, channels), layout=CHANNELS_LAST)]
 
     def backward(self, node, gradients):
@@ -44,7 +46,7 @@ class ToPlain(ToChannelsLast):
 
     def infer(self, node):
         (x,) = node.inputs
-        height, width, channels = x.shape
+        height, width, channels = x.example_shape
         return [same(x, shape=(channels, height, width), layout=PLAIN)]
 
     def lower(self, node):
@@ -66,6 +68,33 @@ class Relabel(ToChannelsLast):
 
     def lower(self, node):
         return []
+
+
+class Transpose(Operator):
+    """Matrices transposed, of what is no batch; attributes `count`, `rows`, `columns`.
+
+    The shape stays, so that a parameter keeps PyTorch's: only the order in memory is another.
+    """
+
+    name = "transpose"
+
+    def infer(self, node):
+        return [same(node.inputs[0])]
+
+    def backward(self, node, gradients):
+        a = node.attributes
+        return gradients[0].graph.record(
+            "transpose", gradients, count=a["count"], rows=a["columns"], columns=a["rows"]
+        )
+
+    def lower(self, node):
+        (y,), (x,), a = node.outputs, node.inputs, node.attributes
+        time = elements(x) * (2 / ELEMENTS_PER_NANOSECOND)
+        sizes = [a["count"], a["rows"], a["columns"]]
+        return [Call("images_to_channels_last", [y, x], sizes, [], time)]
+
+    def flops(self, node):
+        return 0
 
 
 OTHER_WAY = {PLAIN: ToChannelsLast(), CHANNELS_LAST: ToPlain()}

@@ -30,17 +30,19 @@ class Linear(Operator):
 
     def infer(self, node):
         x, weight, bias = node.inputs
-        require(len(x.shape) >= 1, "got an input of shape (batch,), expected (batch, ..., in)")
+        require(
+            len(x.example_shape) >= 1, "got an input of shape (batch,), expected (batch, ..., in)"
+        )
         out_features, in_features = weight.shape
         require(
             x.columns == in_features,
-            f"got {x.columns} input features (shape {('batch', *x.shape)}), expected {in_features}",
+            f"got {x.columns} input features (shape {x.shape}), expected {in_features}",
         )
         require(
             bias is None or bias.shape == (out_features,),
             f"got a bias of shape {shape_of(bias)}, expected {(out_features,)}",
         )
-        return [same(x, shape=(*x.shape[:-1], out_features))]
+        return [same(x, shape=(*x.example_shape[:-1], out_features))]
 
     def backward(self, node, gradients):
         x, weight, bias = node.inputs
@@ -65,7 +67,7 @@ class Linear(Operator):
 
     def flops(self, node):
         x, weight, bias = node.inputs
-        return x.rows * (2 * weight.size + (weight.shape[0] if bias is not None else 0))
+        return x.rows * (2 * weight.example_size + (weight.shape[0] if bias is not None else 0))
 
 
 class LinearBackwardInput(Operator):
@@ -100,7 +102,7 @@ class LinearBackwardInput(Operator):
 
     def flops(self, node):
         dy, weight, _ = node.inputs
-        return dy.rows * 2 * weight.size
+        return dy.rows * 2 * weight.example_size
 
 
 class LinearBackwardParameters(Operator):
@@ -130,10 +132,10 @@ class LinearBackwardParameters(Operator):
 
     def flops(self, node):
         _, dy, weight, bias = node.inputs
-        return dy.rows * 2 * weight.size + (dy.size if bias is not None else 0)
+        return dy.rows * 2 * weight.example_size + (dy.example_size if bias is not None else 0)
 
 
 def product_time(x, weight):
     """Estimated nanoseconds of a product with x's rows: reading the weight, and computing."""
-    reading = weight.size * ITEMSIZES[x.dtype] / BYTES_PER_NANOSECOND
-    return rows(x) * (2 * weight.size / FLOPS_PER_NANOSECOND) + reading
+    reading = weight.example_size * ITEMSIZES[x.dtype] / BYTES_PER_NANOSECOND
+    return rows(x) * (2 * weight.example_size / FLOPS_PER_NANOSECOND) + reading

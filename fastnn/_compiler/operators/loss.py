@@ -32,15 +32,15 @@ class LabelLoss(Operator):
     def infer(self, node):
         scores, labels, weight = node.inputs
         require(
-            len(scores.shape) == 1 and scores.batched,
-            f"got scores of shape {('batch', *scores.shape)}, expected (batch, classes)",
+            len(scores.example_shape) == 1 and scores.batched,
+            f"got scores of shape {scores.shape}, expected (batch, classes)",
         )
         require(
-            labels.shape == () and labels.dtype == LABEL_DTYPE,
+            labels.example_shape == () and labels.dtype == LABEL_DTYPE,
             f"got a target of {labels!r}, expected integer labels of shape (batch,)",
         )
         require(
-            weight is None or weight.shape == scores.shape,
+            weight is None or weight.shape == scores.example_shape,
             f"got {shape_of(weight)} class weights, expected {scores.columns}",
         )
         per_row = Spec((), scores.dtype)
@@ -105,7 +105,7 @@ class CrossEntropy(LabelLoss):
         ]
 
     def flops(self, node):
-        return 4 * node.inputs[0].size
+        return 4 * node.inputs[0].example_size
 
 
 class CrossEntropyBackward(Operator):
@@ -162,7 +162,7 @@ class MultiMargin(LabelLoss):
         ]
 
     def flops(self, node):
-        return 4 * node.inputs[0].size
+        return 4 * node.inputs[0].example_size
 
 
 class MultiMarginBackward(Operator):
@@ -205,8 +205,8 @@ class ElementLoss(Operator):
     def infer(self, node):
         x, target, *weights = node.inputs
         require(
-            target.shape == x.shape,
-            f"got a target of shape {('batch', *target.shape)}, expected {('batch', *x.shape)}",
+            target.example_shape == x.example_shape,
+            f"got a target of shape {target.shape}, expected {x.shape}",
         )
         for weight in weights:
             require(
@@ -215,7 +215,7 @@ class ElementLoss(Operator):
             )
         if isinstance(target.source, Input):
             target.dtype = x.dtype  # whole numbers serve as a target of real ones
-        partials = Spec((x.rows + x.size // LOSSES.CHUNK + 1,), x.dtype)
+        partials = Spec((x.rows + x.example_size // LOSSES.CHUNK + 1,), x.dtype)
         if node.attributes["reduction"] == "none":
             return [same(x), partials]
         return [Spec((), x.dtype, batched=False), partials]
@@ -241,7 +241,7 @@ class ElementLoss(Operator):
         ]
 
     def flops(self, node):
-        return 3 * node.inputs[0].size
+        return 3 * node.inputs[0].example_size
 
 
 class ElementLossBackward(Operator):

@@ -22,10 +22,10 @@ class Maxout(Operator):
     def infer(self, node):
         x, pieces = node.inputs[0], node.attributes["pieces"]
         require(
-            len(x.shape) >= 1 and x.columns % pieces == 0,
+            len(x.example_shape) >= 1 and x.columns % pieces == 0,
             f"got {x.columns} features, expected a multiple of {pieces} pieces",
         )
-        y = same(x, shape=(*x.shape[:-1], x.columns // pieces))
+        y = same(x, shape=(*x.example_shape[:-1], x.columns // pieces))
         return [y, y]
 
     def backward(self, node, gradients):
@@ -41,7 +41,7 @@ class Maxout(Operator):
         return [Call("maxout_forward", [y, winner, x], sizes, [], time)]
 
     def flops(self, node):
-        return node.inputs[0].size
+        return node.inputs[0].example_size
 
 
 class MaxoutBackward(Operator):
@@ -52,7 +52,7 @@ class MaxoutBackward(Operator):
 
     def infer(self, node):
         dy = node.inputs[0]
-        return [same(dy, shape=(*dy.shape[:-1], dy.columns * node.attributes["pieces"]))]
+        return [same(dy, shape=(*dy.example_shape[:-1], dy.columns * node.attributes["pieces"]))]
 
     def lower(self, node):
         dy, winner = node.inputs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastnn._compiler.activations import KINDS, activation_of
 from fastnn._compiler.graph import Spec
-from fastnn._compiler.layout import seen_shape
 from fastnn._compiler.operators.base import (
     ELEMENTS_PER_NANOSECOND,
     EXPONENTIALS_PER_NANOSECOND,
@@ -39,12 +38,13 @@ class BatchNorm(Operator):
 
     def infer(self, node):
         x, *parameters = node.inputs
-        require(len(x.shape) >= 1, "got an input of shape (batch,), expected (batch, channels)")
+        require(
+            len(x.example_shape) >= 1, "got an input of shape (batch,), expected (batch, channels)"
+        )
         for value in parameters[:4]:
             require(
-                value is None or value.shape == (x.columns,),
-                f"got {x.columns} channels (shape {('batch', *seen_shape(x))}), "
-                f"expected {shape_of(value)}",
+                value is None or value.example_shape == (x.columns,),
+                f"got {x.columns} channels (shape {x.shape}), expected {shape_of(value)}",
             )
         statistic = Spec((x.columns,), x.dtype, batched=False)
         return [same(x), statistic, statistic]
@@ -104,7 +104,7 @@ class BatchNorm(Operator):
 
     def flops(self, node):
         # Mean 1, variance 3; minus mean, by deviation, weight and bias 4.
-        return (8 if node.attributes["training"] else 4) * node.inputs[0].size
+        return (8 if node.attributes["training"] else 4) * node.inputs[0].example_size
 
 
 class FoldBatchNorm(Operator):
@@ -124,7 +124,7 @@ class FoldBatchNorm(Operator):
             Call(
                 "fold_batchnorm",
                 [*node.outputs, *node.inputs],
-                [weight.size // mean.size, mean.size],
+                [weight.example_size // mean.example_size, mean.example_size],
                 [node.attributes["eps"]],
             )
         ]
@@ -167,7 +167,7 @@ class BatchNormBackward(Operator):
 
     def flops(self, node):
         # The normalized x again 2, the sums of dy and of dy times it 3, dx 5.
-        return (5 if node.attributes.get("without_dx") else 10) * node.inputs[0].size
+        return (5 if node.attributes.get("without_dx") else 10) * node.inputs[0].example_size
 
 
 class LocalResponse(Operator):
@@ -183,7 +183,8 @@ class LocalResponse(Operator):
     def infer(self, node):
         x = node.inputs[-1]
         require(
-            len(x.shape) >= 1, "got an input of shape (batch,), expected (batch, channels, ...)"
+            len(x.example_shape) >= 1,
+            "got an input of shape (batch,), expected (batch, channels, ...)",
         )
         return [same(x)]
 
@@ -209,7 +210,7 @@ class LocalResponse(Operator):
         ]
 
     def flops(self, node):
-        return node.inputs[0].size * (node.attributes["size"] + 4)
+        return node.inputs[0].example_size * (node.attributes["size"] + 4)
 
 
 class LocalResponseBackward(LocalResponse):

@@ -83,18 +83,18 @@ class MaxPool(Operator):
         return x.graph.record(
             "max_pool_backward",
             [gradients[0], node.outputs[1]],
-            image=x.shape[:2],
+            image=x.example_shape[:2],
             **node.attributes,
         )
 
     def lower(self, node):
         (x,), (y, *winner) = node.inputs, node.outputs
-        windows = windows_of(x.shape[:2], node.attributes)
+        windows = windows_of(x.example_shape[:2], node.attributes)
         data = [y, winner[0] if winner else None, x]
         return [pool_call("max_pool_forward", data, windows, x, y)]
 
     def flops(self, node):
-        windows = windows_of(node.inputs[0].shape[:2], node.attributes)
+        windows = windows_of(node.inputs[0].example_shape[:2], node.attributes)
         return taps_on_image(node.inputs[0], windows)  # a comparison for each
 
 
@@ -115,7 +115,7 @@ class MaxPoolBackward(Operator):
         return [pool_call("max_pool_backward", [dx, dy, winner], windows, dx, dy)]
 
     def flops(self, node):
-        return node.inputs[0].size
+        return node.inputs[0].example_size
 
 
 class AveragePool(Operator):
@@ -137,19 +137,19 @@ class AveragePool(Operator):
     def backward(self, node, gradients):
         x = node.inputs[0]
         return x.graph.record(
-            "average_pool_backward", gradients, image=x.shape[:2], **node.attributes
+            "average_pool_backward", gradients, image=x.example_shape[:2], **node.attributes
         )
 
     def lower(self, node):
         (x,), (y,) = node.inputs, node.outputs
-        windows = windows_of(x.shape[:2], node.attributes)
+        windows = windows_of(x.example_shape[:2], node.attributes)
         return [
             pool_call("average_pool_forward", [y, x], windows, x, y, [node.attributes["divisor"]])
         ]
 
     def flops(self, node):
         (x,) = node.inputs
-        return taps_on_image(x, windows_of(x.shape[:2], node.attributes))
+        return taps_on_image(x, windows_of(x.example_shape[:2], node.attributes))
 
 
 class AveragePoolBackward(Operator):

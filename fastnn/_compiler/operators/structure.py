@@ -26,14 +26,14 @@ class Reshape(Operator):
         x = node.inputs[0]
         shape = tuple(node.attributes["shape"])
         require(
-            math.prod(shape) == x.size,
-            f"got {x.size} elements an example (shape {x.shape}), expected shape {shape}",
+            math.prod(shape) == x.example_size,
+            f"got {x.example_size} elements an example (shape {x.shape}), expected shape {shape}",
         )
         return [same(x, shape=shape)]
 
     def backward(self, node, gradients):
         x = node.inputs[0]
-        return x.graph.record("reshape", [gradients[0]], shape=x.shape)
+        return x.graph.record("reshape", [gradients[0]], shape=x.example_shape)
 
     def lower(self, node):
         return []
@@ -52,12 +52,13 @@ class Concatenate(Operator):
         first, *others = node.inputs
         for value in others:
             require(
-                value.shape[:-1] == first.shape[:-1] and len(first.shape) >= 1,
+                value.example_shape[:-1] == first.example_shape[:-1]
+                and len(first.example_shape) >= 1,
                 f"got {first!r} and {value!r}, expected shapes that differ in the last axis only "
                 "(of images, in the channels)",
             )
         width = sum(value.columns for value in node.inputs)
-        return [same(first, shape=(*first.shape[:-1], width))]
+        return [same(first, shape=(*first.example_shape[:-1], width))]
 
     def backward(self, node, gradients):
         (dy,) = gradients
@@ -92,7 +93,7 @@ class Slice(Operator):
             0 <= offset and 1 <= width and offset + width <= x.columns,
             f"got columns {offset} to {offset + width}, expected columns of 0 to {x.columns}",
         )
-        return [same(x, shape=(*x.shape[:-1], width))]
+        return [same(x, shape=(*x.example_shape[:-1], width))]
 
     def backward(self, node, gradients):
         attributes = dict(node.attributes, columns=node.inputs[0].columns)
@@ -118,7 +119,7 @@ class Unslice(Operator):
 
     def infer(self, node):
         x = node.inputs[0]
-        return [same(x, shape=(*x.shape[:-1], node.attributes["columns"]))]
+        return [same(x, shape=(*x.example_shape[:-1], node.attributes["columns"]))]
 
     def lower(self, node):
         (y,), (x,) = node.outputs, node.inputs

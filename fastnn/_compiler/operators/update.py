@@ -44,7 +44,7 @@ class SGDUpdate(Operator):
         # Learning rate 2; momentum 2 and dampening 1; weight decay 2; clipping 1.
         attributes = node.attributes
         each = 2 + (3 if attributes["momentum"] else 0) + (2 if attributes["weight_decay"] else 0)
-        return (each + (node.inputs[3] is not None)) * node.inputs[0].size
+        return (each + (node.inputs[3] is not None)) * node.inputs[0].example_size
 
 
 class CountStep(Operator):
@@ -79,12 +79,12 @@ class SquaredNorm(Operator):
                 [elements(gradient)],
                 [],
                 elements(gradient) * (1 / ELEMENTS_PER_NANOSECOND),
-                8 * (gradient.size // NORM_CHUNK + 1),
+                8 * (gradient.example_size // NORM_CHUNK + 1),
             )
         ]
 
     def flops(self, node):
-        return 2 * node.inputs[0].size
+        return 2 * node.inputs[0].example_size
 
 
 class ClipFactor(Operator):
@@ -102,7 +102,7 @@ class ClipFactor(Operator):
             Call(
                 "clip_factor",
                 [*node.outputs, node.inputs[0]],
-                [node.inputs[0].size],
+                [node.inputs[0].example_size],
                 [node.attributes["max_norm"]],
             )
         ]

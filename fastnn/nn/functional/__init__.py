@@ -3,6 +3,11 @@
 On traced values (inside a ``forward``) they record a node; on NumPy arrays they compute at once.
 Weights may be `Parameter` objects or arrays, in PyTorch's shapes.
 
+A traced value ``x`` has ``x.shape``, as of an array and with a word in place of the batch size,
+``x.ndim``, ``x.size(axis)``, ``x.reshape(x.shape[0], ...)`` (or ``view``) and ``x.flatten(1)``;
+sums, differences and products of two of one shape, and sums, products and quotients with plain
+numbers.
+
 Examples
 --------
 >>> import numpy as np

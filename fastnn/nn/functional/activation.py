@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn._compiler.graph import Value
-from fastnn._compiler.layout import seen_shape
 from fastnn.nn.functional.record import computes_on_arrays, constant, in_graph, weight_in_graph
 from fastnn.nn.functional.structure import as_image, like
 from fastnn.nn.parameter import Parameter
@@ -16,7 +15,7 @@ def activation(input: Value, kind: str, slope: float = 0.0) -> Value:
     return input.graph.record("activation", [input], kind=kind, slope=float(slope))[0]
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def sigmoid(input: Any) -> Any:
     """``1 / (1 + exp(-x))``
 
@@ -39,7 +38,7 @@ def sigmoid(input: Any) -> Any:
     return activation(input, "sigmoid")
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def tanh(input: Any) -> Any:
     """``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``
 
@@ -62,7 +61,7 @@ def tanh(input: Any) -> Any:
     return activation(input, "tanh")
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def relu(input: Any) -> Any:
     """``max(x, 0)``; NaN stays NaN.
 
@@ -85,7 +84,7 @@ def relu(input: Any) -> Any:
     return activation(input, "relu")
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     """``x`` where positive, else ``negative_slope * x``.
 
@@ -144,7 +143,7 @@ def prelu(input: Any, weight: Any) -> Any:
     return like(input.graph.record("prelu", inputs)[0], input)
 
 
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def elu(input: Any, alpha: Any = 1.0) -> Any:
     """``x`` where positive, else ``alpha * (exp(x) - 1)``.
 
@@ -174,10 +173,8 @@ def elu(input: Any, alpha: Any = 1.0) -> Any:
 
 def require_last(name: str, input: Value, dim: int) -> None:
     """ValueError unless `dim`, counted with the batch, is the last axis."""
-    if dim not in (-1, len(input.shape)):
-        raise ValueError(
-            f"{name}: got dim={dim} for {('batch', *seen_shape(input))}, expected the last axis, -1"
-        )
+    if dim not in (-1, len(input.example_shape)):
+        raise ValueError(f"{name}: got dim={dim} for {input.shape}, expected the last axis, -1")
 
 
 @computes_on_arrays("input")

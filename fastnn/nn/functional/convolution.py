@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn._checks import pair
+from fastnn._checks import pair, whole
 from fastnn._compiler.convolution.choice import REQUESTS
 from fastnn.nn.functional.record import computes_on_arrays, weight_in_graph
 
@@ -93,6 +93,6 @@ def conv2d(
         stride=steps,
         padding=padding_around(padding, weight.shape[2:], steps, spread),
         dilation=spread,
-        groups=int(groups),
+        groups=whole("groups", groups, 1),
         request=check_algorithm(algorithm),
     )[0]

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastnn._checks import in_range
 from fastnn.nn.functional.record import computes_on_arrays, new_salt
 
 
-def check_probability(where: str, p: float) -> float:
-    """`p` from 0 to 1; ValueError for any other."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"{where}: got p={p}, expected 0 <= p <= 1")
-    return float(p)
-
-
-@computes_on_arrays("input")
+@computes_on_arrays("input", elementwise=True)
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """In training, zero with probability `p`, else ``x / (1 - p)``; the input itself otherwise.
 
@@ -46,10 +40,10 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     >>> F.dropout(np.ones((1, 3)), training=False)
     array([[1., 1., 1.]])
     """
-    share = check_probability("dropout", p)
-    if not training or share == 0:
+    p = in_range("p", p, 0, 1)
+    if not training or p == 0:
         return input
-    return input.graph.record("dropout", [input], p=share, salt=new_salt(input.graph))[0]
+    return input.graph.record("dropout", [input], p=p, salt=new_salt(input.graph))[0]
 
 
 @computes_on_arrays("input")
@@ -83,8 +77,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     >>> bool((y == y[:, :, :1, :1]).all())  # a channel as a whole
     True
     """
-    share = check_probability("dropout2d", p)
-    if not training or share == 0:
+    p = in_range("p", p, 0, 1)
+    if not training or p == 0:
         return input
-    graph = input.graph
-    return graph.record("dropout_channels", [input], p=share, salt=new_salt(graph))[0]
+    return input.graph.record("dropout_channels", [input], p=p, salt=new_salt(input.graph))[0]

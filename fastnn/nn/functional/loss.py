@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
+from fastnn._checks import in_range
 from fastnn._compiler.graph import LABEL_DTYPE, Value
 from fastnn._compiler.operators.loss import REDUCTIONS
 from fastnn.nn.functional.record import computes_on_arrays, constant
@@ -14,13 +16,6 @@ def check_reduction(reduction: str) -> str:
     if reduction not in REDUCTIONS:
         raise ValueError(f"got reduction {reduction!r}, expected one of {list(REDUCTIONS)}")
     return reduction
-
-
-def check_smoothing(label_smoothing: float) -> float:
-    """From 0 to 1; ValueError for any other."""
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"got label_smoothing={label_smoothing}, expected 0 to 1")
-    return float(label_smoothing)
 
 
 @computes_on_arrays("input", "target")
@@ -70,9 +65,9 @@ def cross_entropy(
     outputs = graph.record(
         "cross_entropy",
         [input, as_labels(target), constant(graph, weight)],
-        ignore_index=int(ignore_index),
+        ignore_index=operator.index(ignore_index),
         reduction=check_reduction(reduction),
-        label_smoothing=check_smoothing(label_smoothing),
+        label_smoothing=in_range("label_smoothing", label_smoothing, 0, 1),
     )
     graph.metrics.setdefault("statistics", outputs[-1])
     return outputs[0]
@@ -80,7 +75,7 @@ def cross_entropy(
 
 def as_labels(target: Value) -> Value:
     """An input of whole numbers, whatever it came as."""
-    if target.source is not None and target.producer is None and target.shape == ():
+    if target.source is not None and target.producer is None and target.example_shape == ():
         target.dtype = LABEL_DTYPE
     return target
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from fastnn._compiler.graph import Value
-from fastnn._compiler.layout import seen_shape
 from fastnn.nn.functional.record import computes_on_arrays
 
 
@@ -38,19 +36,7 @@ def flatten(input: Any, start_dim: int = 1, end_dim: int = -1) -> Any:
     >>> F.flatten(np.zeros((5, 3, 4, 2))).shape
     (5, 24)
     """
-    given = seen_shape(input)
-    axes = len(given) + 1
-    start, end = (dim + axes if dim < 0 else dim for dim in (start_dim, end_dim))
-    if axes == 1 and (start_dim, end_dim) == (1, -1):
-        start, end = 1, 0  # (batch,) to (batch, 1)
-    elif not 1 <= start <= end < axes:
-        raise ValueError(
-            f"flatten: got start_dim={start_dim}, end_dim={end_dim} for "
-            f"{('batch', *given)}, expected axes after the batch in order"
-        )
-    joined = math.prod(given[start - 1 : end])
-    shape = (*given[: start - 1], joined, *given[end:])
-    return input.graph.record("reshape", [input], shape=shape)[0]
+    return input.flatten(start_dim, end_dim)
 
 
 @computes_on_arrays("inputs")
@@ -84,14 +70,14 @@ def concatenate(inputs: Sequence[Any]) -> Any:
 
 def as_image(input: Value) -> Value:
     """(batch, channels, length) as images of one row: by channels is by axis 1, as in PyTorch."""
-    if len(input.shape) != 2:
+    if len(input.example_shape) != 2:
         return input
-    channels, length = input.shape
+    channels, length = input.example_shape
     return input.graph.record("reshape", [input], shape=(channels, 1, length))[0]
 
 
 def like(output: Value, input: Value) -> Value:
     """What `as_image` changed, changed back."""
-    if len(input.shape) != 2:
+    if len(input.example_shape) != 2:
         return output
-    return output.graph.record("reshape", [output], shape=input.shape)[0]
+    return output.graph.record("reshape", [output], shape=input.example_shape)[0]

@@ -1,39 +1,20 @@
-"""Preprocessing that remembers what it learned on the training set.
-
-Each class learns a mean, and some also a scale, from the training data in ``fit``. ``transform``
-then applies those same numbers to any data, so that validation and test data are treated exactly
-as the training data were. What was learned can be saved and loaded again.
-
-Samples lie along the first axis; the other axes may have any shape. Integer, boolean and float16
-data come out as float32; other floats keep their type. Input arrays are never modified.
-"""
+"""What all preprocessing shares: a mean, perhaps a scale, learned once and applied to any data."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from fastnn._checks import to_array
+from fastnn._checks import to_array, to_reals
+from fastnn.preprocessing._samples import check_content, chunks
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
-
-__all__ = [
-    "ChannelMean",
-    "MeanImage",
-    "NotFittedError",
-    "Preprocessor",
-    "Standardize",
-    "ZeroCenter",
-    "load",
-]
-
-# 2 MiB of float64: large enough to amortize the loop, small enough to stay in a cache.
-_CHUNK_ELEMENTS = 2**18
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -106,7 +87,7 @@ class Preprocessor:
             so large that a statistic overflows float64.
         """
         X = self._samples(X, "fit")
-        self._check_content(X)
+        check_content(X, self._where("fit"))
         axes = self._averaged_axes
         count = math.prod(X.shape[axis] for axis in axes)
         # Summing distances from a value of the data keeps a constant feature exactly constant.
@@ -114,11 +95,11 @@ class Preprocessor:
         origin = origin.astype(np.float64)
         scale = None
         with np.errstate(over="ignore", invalid="ignore"):
-            total = sum((part - origin).sum(axis=axes) for _, part in _chunks(X))
+            total = sum((part - origin).sum(axis=axes) for _, part in chunks(X))
             mean = np.asarray(origin.squeeze(axes) + total / count)
             if self._divides:
                 center = np.expand_dims(mean, axes)
-                total = sum(np.square(part - center).sum(axis=axes) for _, part in _chunks(X))
+                total = sum(np.square(part - center).sum(axis=axes) for _, part in chunks(X))
                 deviation = np.sqrt(total / count)
                 scale = np.asarray(np.where(deviation == 0, 1.0, deviation))
         if not all(np.isfinite(learned).all() for learned in (mean, scale) if learned is not None):
@@ -227,7 +208,9 @@ class Preprocessor:
         expected = sorted([*parts_expected, "n_samples_", "feature_shape_"])
         if sorted(state) != expected:
             raise ValueError(f"{where}: expected the names {expected}, got {sorted(state)}")
-        parts = {name: np.array(state[name], dtype=np.float64) for name in parts_expected}
+        parts = {
+            name: np.array(to_reals(name, state[name]), dtype=np.float64) for name in parts_expected
+        }
         shape = tuple(np.asarray(state["feature_shape_"], dtype=np.int64).tolist())
         n_samples = int(np.asarray(state["n_samples_"]))
         if n_samples < 1:
@@ -255,11 +238,18 @@ class Preprocessor:
         ------
         NotFittedError
             If ``fit`` has not been called.
+        TypeError
+            If `load` would not know the class: it is `Preprocessor` itself, or has a name that
+            another class has too.
         """
         self._check_fitted("save")
-        header = {"class": type(self).__name__, "settings": self._settings()}
-        import json
-
+        name = type(self).__name__
+        if Preprocessor._known().get(name) is not type(self):
+            raise TypeError(
+                f"{name}.save: load knows no such class (it is the base class, or another has its "
+                "name), expected ZeroCenter, Standardize or another subclass of Preprocessor"
+            )
+        header = {"class": name, "settings": self._settings()}
         content: dict[str, Any] = {"header": np.array(json.dumps(header)), **self.state_dict()}
         with open(path, "wb") as file:
             np.savez(file, **content)
@@ -283,10 +273,20 @@ class Preprocessor:
         ValueError
             If the file is damaged, was not written by ``save``, or holds another class.
         """
+        from fastnn.preprocessing._saved import load  # which needs this class
+
         loaded = load(path)
         if not isinstance(loaded, cls):
             raise ValueError(f"{path}: expected {cls.__name__}, got {type(loaded).__name__}")
         return loaded
+
+    @classmethod
+    def _known(cls) -> dict[str, type[Preprocessor]]:
+        """The classes that can be loaded, by name; of two with one name the first."""
+        known: dict[str, type[Preprocessor]] = {}
+        for subclass in cls.__subclasses__():
+            known = {**subclass._known(), subclass.__name__: subclass, **known}
+        return known
 
     def _settings(self) -> dict[str, Any]:
         return {"dtype": None if self.dtype is None else self.dtype.name}
@@ -314,26 +314,6 @@ class Preprocessor:
             )
         return X
 
-    def _check_content(self, X: NDArray[Any]) -> None:
-        if X.size == 0:
-            raise ValueError(
-                f"{self._where('fit')}: expected at least one sample and one feature, "
-                f"got X of shape {X.shape}, which is empty"
-            )
-        count = 0
-        first: tuple[int, ...] | None = None
-        for start, part in _chunks(X, dtype=X.dtype) if X.dtype.kind == "f" else ():
-            bad = ~np.isfinite(part)
-            if first is None and bad.any():
-                row, *rest = map(int, np.unravel_index(int(bad.argmax()), bad.shape))
-                first = (start + row, *rest)
-            count += int(np.count_nonzero(bad))
-        if first is not None:
-            raise ValueError(
-                f"{self._where('fit')}: expected finite numbers, got {count} NaN or infinite "
-                f"of {X.size}; the first is {X[first]} at index {first}"
-            )
-
     def _check_fitted(self, method: str) -> None:
         if not hasattr(self, "mean_"):
             raise NotFittedError(f"{self._where(method)}: nothing learned yet; call fit first")
@@ -349,7 +329,7 @@ class Preprocessor:
         mean = np.expand_dims(self.mean_, self._averaged_axes)
         scale = 1.0 if self.scale_ is None else np.expand_dims(self.scale_, self._averaged_axes)
         result = np.empty(X.shape, dtype=self._result_dtype(X.dtype))
-        for start, part in _chunks(X):
+        for start, part in chunks(X):
             if method == "transform":
                 part -= mean
                 part /= scale
@@ -365,168 +345,3 @@ class Preprocessor:
         if dtype.kind != "f" or dtype.itemsize < 4:
             return np.dtype(np.float32)
         return dtype.newbyteorder("=")
-
-
-class ZeroCenter(Preprocessor):
-    """Subtract the mean of every feature: ``x - mean_``, with ``mean_ = sum(X) / N``.
-
-    Attributes and errors are those of `Preprocessor`; ``mean_`` has the shape of one sample.
-
-    Parameters
-    ----------
-    dtype : dtype, optional
-        Floating-point type of the results, as in `Preprocessor`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnn.preprocessing import ZeroCenter
-    >>> center = ZeroCenter().fit(np.array([[0.0, 10.0], [2.0, 30.0]]))
-    >>> center.mean_
-    array([ 1., 20.])
-    >>> center.transform(np.array([[1.0, 0.0]]))
-    array([[  0., -20.]])
-    """
-
-
-class Standardize(Preprocessor):
-    """Bring every feature to mean 0 and standard deviation 1: ``(x - mean_) / scale_``.
-
-    ``scale_`` is the population standard deviation ``sqrt(sum((X - mean_)**2) / N)`` of each
-    feature, and 1 for a feature that is constant. Attributes and errors are those of
-    `Preprocessor`; ``mean_`` and ``scale_`` have the shape of one sample.
-
-    Parameters
-    ----------
-    dtype : dtype, optional
-        Floating-point type of the results, as in `Preprocessor`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnn.preprocessing import Standardize
-    >>> standardize = Standardize()
-    >>> standardize.fit_transform(np.array([[1, 7], [3, 7]], dtype=np.uint8))
-    array([[-1.,  0.],
-           [ 1.,  0.]], dtype=float32)
-    >>> standardize.scale_
-    array([1., 1.])
-    """
-
-    _divides = True
-
-
-class MeanImage(Preprocessor):
-    """Subtract the mean image, the mean of every pixel over the training images.
-
-    ``mean_ = sum(X) / N`` keeps the shape of one image, so it can be looked at. Attributes
-    and errors are those of `Preprocessor`.
-
-    Parameters
-    ----------
-    dtype : dtype, optional
-        Floating-point type of the results, as in `Preprocessor`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnn.preprocessing import MeanImage
-    >>> images = np.array([[[[0, 50]]], [[[100, 150]]]], dtype=np.uint8)
-    >>> mean_image = MeanImage().fit(images)
-    >>> mean_image.mean_.shape
-    (1, 1, 2)
-    >>> mean_image.transform(images)[0]
-    array([[[-50., -50.]]], dtype=float32)
-    """
-
-
-class ChannelMean(Preprocessor):
-    """Subtract one mean per channel from images of shape (N, C, H, W).
-
-    ``mean_``, of shape (C,), is the mean over all pixels of all training images. With `scale`,
-    also divide by ``scale_``, the population standard deviation of each channel, or 1 for a
-    channel that is constant. Images given to ``transform`` may differ in height and width from
-    those given to ``fit``. Attributes and errors are those of `Preprocessor`.
-
-    Parameters
-    ----------
-    scale : bool, default False
-        Whether to divide by the standard deviation of the channel.
-    dtype : dtype, optional
-        Floating-point type of the results, as in `Preprocessor`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnn.preprocessing import ChannelMean
-    >>> images = np.zeros((2, 3, 4, 4), dtype=np.uint8)
-    >>> images[1, 0] = 100
-    >>> ChannelMean().fit(images).mean_
-    array([50.,  0.,  0.])
-    >>> ChannelMean(scale=True).fit(images).scale_
-    array([50.,  1.,  1.])
-    """
-
-    _averaged_axes = (0, 2, 3)
-    _axis_names = ("N", "C", "H", "W")
-
-    def __init__(self, *, scale: bool = False, dtype: DTypeLike | None = None) -> None:
-        super().__init__(dtype=dtype)
-        self.scale = bool(scale)
-        self._divides = self.scale
-
-    def _settings(self) -> dict[str, Any]:
-        return {"scale": self.scale, **super()._settings()}
-
-
-def load(path: str | os.PathLike[str]) -> Preprocessor:
-    """Return what ``save`` wrote to `path`, as an object of the class that was saved.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    Preprocessor
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is damaged or was not written by ``save``.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> from fastnn import preprocessing
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "center.npz")
-    ...     preprocessing.ZeroCenter().fit([[1.0], [3.0]]).save(path)
-    ...     preprocessing.load(path).mean_
-    array([2.])
-    """
-    with open(path, "rb") as file:
-        # A damaged archive makes zipfile and NumPy raise a dozen unrelated kinds of exception.
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                content = dict(archive)
-            import json
-
-            header = json.loads(str(content.pop("header")))
-            classes = {cls.__name__: cls for cls in Preprocessor.__subclasses__()}
-            return classes[header["class"]](**header["settings"]).load_state_dict(content)
-        except Exception as error:
-            raise ValueError(
-                f"{path}: expected a file written by save of a preprocessing class, got one that "
-                f"is damaged or of another kind ({type(error).__name__}: {error})"
-            ) from error
-
-
-def _chunks(X: NDArray[Any], dtype: DTypeLike = np.float64) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield start index and a new array of the next few samples."""
-    step = max(1, _CHUNK_ELEMENTS // max(1, math.prod(X.shape[1:])))
-    for start in range(0, len(X), step):
-        # In C order, so that sums are rounded the same whatever the memory layout of X.
-        yield start, X[start : start + step].astype(dtype, order="C")
