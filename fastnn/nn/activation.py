@@ -124,7 +124,7 @@ class PReLU(Module):
         super().__init__()
         check_sizes("PReLU", num_parameters=num_parameters)
         self.num_parameters = int(num_parameters)
-        self.weight = Parameter(np.full(num_parameters, init, np.float32))
+        self.weight = Parameter(np.full(self.num_parameters, init, np.float32))
 
     def forward(self, x: Any) -> Any:
         return functional.prelu(x, self.weight)
@@ -139,6 +139,8 @@ class ELU(Module):
     Parameters
     ----------
     alpha : float, default=1.0
+    inplace : bool, default=False
+        Without effect, as for `ReLU`.
     learnable : bool, default=False
         Whether `alpha` is a parameter that training changes.
 
@@ -152,7 +154,7 @@ class ELU(Module):
     ['alpha']
     """
 
-    def __init__(self, alpha: float = 1.0, learnable: bool = False):
+    def __init__(self, alpha: float = 1.0, inplace: bool = False, *, learnable: bool = False):
         super().__init__()
         self.alpha = Parameter(np.array([alpha], np.float32)) if learnable else float(alpha)
 

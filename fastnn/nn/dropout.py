@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn.nn import functional
+from fastnn.nn.functional.dropout import check_probability
 from fastnn.nn.module import Module
 
 
@@ -33,9 +34,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: got p={p}, expected 0 <= p <= 1")
-        self.p = float(p)
+        self.p = check_probability(type(self).__name__, p)
 
     def forward(self, x: Any) -> Any:
         return functional.dropout(x, self.p, self.training)

@@ -45,8 +45,26 @@ class BatchNorm(Operator):
                 f"got {x.columns} channels (shape {('batch', *seen_shape(x))}), "
                 f"expected {shape_of(value)}",
             )
+        self.check_averages(node)
         statistic = Spec((x.columns,), x.dtype, batched=False)
         return [same(x), statistic, statistic]
+
+    @staticmethod
+    def check_averages(node):
+        """ValueError unless the running averages are whole, and can be moved as they are to be."""
+        _, _, _, running_mean, running_var, batches_tracked = node.inputs
+        require(
+            (running_mean is None) == (running_var is None),
+            "got one of running_mean and running_var, expected both or neither",
+        )
+        momentum, eps = node.attributes["momentum"], node.attributes["eps"]
+        moves = node.attributes["training"] and running_mean is not None
+        require(
+            not moves or momentum is not None or batches_tracked is not None,
+            "got momentum=None without a count of batches, expected a momentum or the count "
+            "(num_batches_tracked)",
+        )
+        require(eps >= 0, f"got eps={eps}, expected 0 or more")
 
     def backward(self, node, gradients):
         x, weight, bias = node.inputs[:3]

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 from fastnn.nn.functional.record import computes_on_arrays, new_salt
+
+
+def check_probability(where: str, p: Any) -> float:
+    """A number from 0 to 1; ValueError for anything else."""
+    if not (isinstance(p, numbers.Real) and 0 <= p <= 1):
+        raise ValueError(f"{where}: got p={p!r}, expected 0 <= p <= 1")
+    return float(p)
 
 
 @computes_on_arrays("input")
@@ -23,6 +31,11 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     ndarray
         Of the input's shape.
 
+    Raises
+    ------
+    ValueError
+        If `p` is not from 0 to 1.
+
     Examples
     --------
     >>> import numpy as np
@@ -34,9 +47,10 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     >>> F.dropout(np.ones((1, 3)), training=False)
     array([[1., 1., 1.]])
     """
+    p = check_probability("dropout", p)
     if not training or p == 0:
         return input
-    return input.graph.record("dropout", [input], p=float(p), salt=new_salt(input.graph))[0]
+    return input.graph.record("dropout", [input], p=p, salt=new_salt(input.graph))[0]
 
 
 @computes_on_arrays("input")
@@ -55,6 +69,11 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     ndarray
         Of the input's shape.
 
+    Raises
+    ------
+    ValueError
+        If `p` is not from 0 to 1.
+
     Examples
     --------
     >>> import numpy as np
@@ -65,8 +84,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     >>> bool((y == y[:, :, :1, :1]).all())  # a channel as a whole
     True
     """
+    p = check_probability("dropout2d", p)
     if not training or p == 0:
         return input
-    return input.graph.record("dropout_channels", [input], p=float(p), salt=new_salt(input.graph))[
-        0
-    ]
+    return input.graph.record("dropout_channels", [input], p=p, salt=new_salt(input.graph))[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastnn._checks import whole
 from fastnn.nn.functional.record import computes_on_arrays, weight_in_graph
 
 
@@ -55,7 +56,7 @@ def maxout(input: Any, pieces: int) -> Any:
     Raises
     ------
     ValueError
-        If the features are no multiple of `pieces`.
+        If `pieces` is no whole number of 1 or more, or the features are no multiple of it.
 
     Examples
     --------
@@ -64,4 +65,4 @@ def maxout(input: Any, pieces: int) -> Any:
     >>> F.maxout(np.array([[1.0, 5.0, 3.0, 4.0]]), pieces=2)
     array([[3., 5.]])
     """
-    return input.graph.record("maxout", [input], pieces=int(pieces))[0]
+    return input.graph.record("maxout", [input], pieces=whole("pieces", pieces, 1))[0]

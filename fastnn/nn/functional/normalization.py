@@ -47,7 +47,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If a shape does not fit the channels, or a channel has one value in training.
+        If a shape does not fit the channels, a channel has one value in training, there is one
+        running average without the other, or `eps` is negative.
 
     Examples
     --------

@@ -69,6 +69,7 @@ def compute(function: Callable, arguments: dict[str, Any], batched: tuple[str, .
         def forward(self, *values: Any) -> Any:
             return function(**dict(zip(names, values, strict=True)), **others)
 
+    Once.__name__ = function.__name__  # where an error says in which layer
     return Once()(*inputs)
 
 
@@ -108,7 +109,10 @@ def weight_in_graph(graph: Graph, weight: Any, storage_axes: tuple[int, ...]) ->
     """A parameter; an array is taken for one that nobody trains."""
     if weight is None or isinstance(weight, (Value, Parameter)):
         return in_graph(graph, weight)
-    parameter = Parameter(np.asarray(weight, dtype=graph.dtype), False, storage_axes)
+    array = np.asarray(weight, dtype=graph.dtype)
+    # A shape rule refuses another number of axes.
+    axes = storage_axes if array.ndim == len(storage_axes) else None
+    parameter = Parameter(array, False, axes)
     return graph.source(parameter, parameter.shape)
 
 
