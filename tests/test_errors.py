@@ -313,6 +313,37 @@ def test_one_running_average_without_the_other(missing, training):
         model(IMAGES)
 
 
+def test_errors_of_layers_tell_where():
+    with pytest.raises(ValueError, match="layer '1' .*BatchNorm2d"):
+        nn.Sequential(nn.Linear(3, 4), nn.BatchNorm2d(4))(ROWS)
+    with pytest.raises(ValueError, match="layer '1' .*softmax.* got dim=0"):
+        nn.Sequential(nn.Linear(3, 4), nn.Softmax(dim=0))(ROWS)
+
+
+class Forgets(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(3, 2)
+
+    def forward(self, x):
+        self.body(x)
+
+
+def test_a_forward_that_returns_nothing():
+    step = fastnn.TrainingStep(Forgets(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(TypeError, match="does `forward` return what it computes"):
+        step(ROWS, np.array([0, 1]))
+
+
+@pytest.mark.parametrize("nothing", [None, "labels"])
+def test_what_is_no_data(nothing):
+    model = nn.Linear(3, 2)
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    for call in (lambda: model(nothing), lambda: step(ROWS, nothing)):
+        with pytest.raises(TypeError, match=f"got {type(nothing).__name__}, expected an array"):
+            call()
+
+
 def test_whole_numbers_may_be_floats():
     assert nn.Linear(3.0, 2.0).weight.shape == (2, 3)
     assert nn.Maxout(3.0, 2.0, 2.0).weight.shape == (4, 3)
@@ -361,7 +392,7 @@ class Computes(nn.Module):
         (lambda x: x.mean(), "a traced value has no 'mean': compute with"),
         (np.tanh, "numpy.tanh of a traced value: compute with"),
         (lambda x: np.ones(4) + x, "numpy.add of a traced value: compute with"),
-        (lambda x: x + np.ones(4), "add: got ndarray, expected a traced value"),
+        (lambda x: x + np.ones(4), r"\(add\): got ndarray, expected a traced value"),
         (lambda x: x if x == 0 else -x, "must not depend on data"),
         (lambda x: np.mean(x, axis=0), "numpy.mean of a traced value: compute with"),
         (lambda x: np.concatenate([x, x]), "numpy.concatenate of a traced value: compute with"),

@@ -151,7 +151,15 @@ def is_one_array(data: Any) -> bool:
 
 
 def require_batch(array: NDArray) -> None:
-    """ValueError for a single number, as in a list of numbers that was meant for an array."""
+    """ValueError for a single number, as in a list of numbers that was meant for an array.
+
+    TypeError for what is no data at all.
+    """
+    if array.ndim == 0 and array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"input or target: got {type(array.item()).__name__}, expected an array whose first "
+            "axis is the batch"
+        )
     if array.ndim == 0:
         raise ValueError(
             "input: got a number, expected an array whose first axis is the batch (lists and "

@@ -130,9 +130,9 @@ class BatchNorm2d(BatchNorm1d):
     def forward(self, x: Any) -> Any:
         shape = ("batch", *seen_shape(x)) if isinstance(x, Value) else getattr(x, "shape", (0,) * 4)
         if len(shape) != 4:
-            raise ValueError(
-                f"BatchNorm2d: got shape {shape}, expected (batch, channels, height, width)"
-            )
+            name = type(self).__name__
+            where = x.graph.where(name) if isinstance(x, Value) else f"{name}: "
+            raise ValueError(f"{where}got shape {shape}, expected (batch, channels, height, width)")
         return super().forward(x)
 
 

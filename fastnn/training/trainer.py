@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from fastnn._core.augmentation import Augmentation
 
+# A validation takes batches of at least this many examples: fewer and larger ones are quicker.
+LEAST_MEASURED_AT_ONCE = 256
+
 
 class Trainer:
     """Fits a model to data, evaluates it, predicts with it.
@@ -141,6 +144,9 @@ class Trainer:
         ------
         TrainingDiverged
             If the loss becomes NaN or infinite. The model keeps the last good parameters.
+        TypeError, ValueError
+            If data, labels or validation data are not what model and loss take, before the first
+            epoch.
         """
         epochs, batch_size = whole("epochs", epochs, 0), whole("batch_size", batch_size, 1)
         inputs = convert(X, self.model.dtype) if augment is None else check_images(X)
@@ -160,6 +166,8 @@ class Trainer:
         examples = len(flatten_structure(inputs)[0])
         if examples == 0:
             raise ValueError("X: got an empty data set, expected one example or more")
+        if validation_data is not None:
+            self._check_validation((inputs, targets), validation_data, batch_size)
         callbacks = checked_callbacks(callbacks)
         self.history, self.stop, self.steps_done = History(), None, 0
         bar = Progress(examples, epochs, progress)
@@ -179,7 +187,9 @@ class Trainer:
                     epoch, inputs, targets, order, batch_size, callbacks, bar, augmentation
                 )
                 if validation_data is not None:
-                    measured = self.evaluate(*validation_data, batch_size=max(batch_size, 256))
+                    measured = self.evaluate(
+                        *validation_data, batch_size=max(batch_size, LEAST_MEASURED_AT_ONCE)
+                    )
                     row.update({f"val_{name}": value for name, value in measured.items()})
                 bar.end_epoch(row)
                 self.history.append(row)
@@ -286,6 +296,18 @@ class Trainer:
             if self.stop:
                 break
         return EpochResult(batches, examples, sums[0] / examples, sums[1], sums[2])
+
+    def _check_validation(self, data: tuple, validation_data: tuple, batch_size: int) -> None:
+        """Raises before the first epoch what the validation after it would raise."""
+        try:
+            with self.model.evaluating():
+                self.measuring.feed(*validation_data, max(batch_size, LEAST_MEASURED_AT_ONCE))
+        except (TypeError, ValueError) as error:
+            # What is wrong with the data themselves comes first.
+            inputs, targets = (map_data(lambda array: array[:1], part) for part in data)
+            with self.model.evaluating():
+                self.measuring.feed(inputs, targets)
+            raise type(error)(f"validation_data: {error}") from None
 
     def last_batch(self, most: int | None = None) -> tuple[Any, Any]:
         """Inputs and targets of the step that has just ended, for `Callback.on_step_end`.
@@ -449,7 +471,7 @@ def split(inputs: Any, targets: Any, validation_data: Any, share: float, rng: An
 
 def checked_callbacks(callbacks: Any) -> list[Callback]:
     """A list of callbacks; TypeError for anything else."""
-    if isinstance(callbacks, Callback):
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: got one {type(callbacks).__name__}, expected a list of them")
     callbacks = list(callbacks)
     for callback in callbacks:

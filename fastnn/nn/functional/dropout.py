@@ -10,7 +10,7 @@ from fastnn.nn.functional.record import computes_on_arrays, new_salt
 
 def check_probability(where: str, p: Any) -> float:
     """A number from 0 to 1; ValueError for anything else."""
-    if not (isinstance(p, numbers.Real) and 0 <= p <= 1):
+    if not (isinstance(p, numbers.Real) and 0 <= float(p) <= 1):
         raise ValueError(f"{where}: got p={p!r}, expected 0 <= p <= 1")
     return float(p)
 
