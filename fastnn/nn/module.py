@@ -7,10 +7,11 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from fastnn._checks import to_array
 from fastnn._compiler.graph import Value
 from fastnn._compiler.trace import flatten_structure
 from fastnn.nn.execution import ProgramCache
@@ -24,6 +25,21 @@ if TYPE_CHECKING:
 
 
 SET_BY_INIT = frozenset(("_programs", "_members", "_buffers", "training"))
+
+
+class LoadedKeys(NamedTuple):
+    """Keys that a state dict and a module do not have in common."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def as_values(key: str, value: Any) -> NDArray:
+    """An entry of a state dict as an array; a tensor that trains is taken without its gradient."""
+    try:
+        return to_array(value.detach() if hasattr(value, "detach") else value)
+    except (TypeError, RuntimeError) as error:  # bfloat16, another device
+        raise TypeError(f"{key}: NumPy can't take it: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -462,7 +478,9 @@ class Module:
         for name, child in self.named_children():
             yield from child._state(f"{prefix}{name}.")
 
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike], strict: bool = True) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, ArrayLike], strict: bool = True
+    ) -> LoadedKeys:
         """Copies values from a `state_dict`, of fastnn or of PyTorch (tensors are converted).
 
         Parameters
@@ -471,10 +489,17 @@ class Module:
         strict : bool, default=True
             Whether the keys must be exactly those of this module.
 
+        Returns
+        -------
+        missing_keys : list of str
+            Of this module, and not in `state_dict`: these values stay as they were.
+        unexpected_keys : list of str
+            In `state_dict`, and not of this module.
+
         Raises
         ------
         TypeError
-            If it is not a mapping.
+            If it is not a mapping, or holds what NumPy has no type for (bfloat16).
         ValueError
             If keys are missing or unexpected (when `strict`), or shapes differ. Nothing is
             changed then.
@@ -484,12 +509,12 @@ class Module:
                 f"{type(self).__name__}.load_state_dict: got {type(state_dict).__name__}, "
                 "expected a mapping of names to arrays"
             )
-        arrays = {key: np.asarray(value) for key, value in state_dict.items()}
+        arrays = {key: as_values(key, value) for key, value in state_dict.items()}
         targets = dict(self._state())
         problems = []
+        missing = [key for key in targets if key not in arrays]
+        unexpected = [key for key in arrays if key not in targets]
         if strict:
-            missing = [key for key in targets if key not in arrays]
-            unexpected = [key for key in arrays if key not in targets]
             problems += [f"missing keys {missing}"] if missing else []
             problems += [f"unexpected keys {unexpected}"] if unexpected else []
         for key, target in targets.items():
@@ -502,6 +527,7 @@ class Module:
         for key, target in targets.items():
             if key in arrays:
                 target[...] = arrays[key]
+        return LoadedKeys(missing, unexpected)
 
     def summary(self, input_shape: Any, batch_size: int = 1) -> Summary:
         """Layers with their output shapes, parameters and operations, and the memory of the plan.

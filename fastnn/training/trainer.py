@@ -125,7 +125,8 @@ class Trainer:
             Whether each epoch takes the examples in a new order.
         augment : fastnn.datasets.Augment, optional
             What is done to the images X, of uint8 and shape (N, channels, height, width), anew in
-            each epoch. Images of uint8 for validation are normalized by it, and else left alone.
+            each epoch. Images of uint8 for validation are normalized by it, and else left alone;
+            those for `evaluate` and `predict` need ``augment.normalize(X)``.
         seed : int, optional
             Of the shuffling and the augmentation; by default what `manual_seed` began.
         callbacks : iterable of Callback, default=()
@@ -299,9 +300,10 @@ class Trainer:
 
     def _check_validation(self, data: tuple, validation_data: tuple, batch_size: int) -> None:
         """Raises before the first epoch what the validation after it would raise."""
+        held, held_targets = validation_data
         try:
             with self.model.evaluating():
-                self.measuring.feed(*validation_data, max(batch_size, LEAST_MEASURED_AT_ONCE))
+                self.measuring.feed(held, held_targets, max(batch_size, LEAST_MEASURED_AT_ONCE))
         except (TypeError, ValueError) as error:
             # What is wrong with the data themselves comes first.
             inputs, targets = (map_data(lambda array: array[:1], part) for part in data)
