@@ -435,3 +435,10 @@ def test_tensors_of_every_kind():
     np.testing.assert_array_equal(model.weight.data, values)
     with pytest.raises(TypeError, match="^weight: .*BFloat16"):
         model.load_state_dict({"weight": values.bfloat16()}, strict=False)
+
+
+def test_a_kink_beside_an_input_is_no_wrong_gradient():
+    """Between x - eps and x + eps ReLU has another slope than at x."""
+    for x in (5e-7, -5e-7):
+        check = fastnn.gradient_check(nn.ReLU(), np.array([[x, 1.0]]))
+        assert check, check
