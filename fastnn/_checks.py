@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +51,15 @@ def check_sizes(layer: str, **sizes: Any) -> None:
     """ValueError unless all sizes of a layer are whole numbers of 1 or more."""
     for name, size in sizes.items():
         whole(name, size, 1, where=f"{layer}: ")
+
+
+def in_range(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
+    """`value` as a float; ValueError unless it is a number of the range, whose ends count."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and least <= value <= most):
+        limits = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
+        raise ValueError(f"got {name}={value!r}, expected {limits}")
+    return float(value)
 
 
 def is_whole(number: Any, least: int) -> bool:

@@ -267,18 +267,15 @@ class Graph:
         try:
             specs = operator.infer(node)
         except ValueError as error:
-            raise ValueError(self.where(name) + str(error)) from None
+            where = f"layer {self.layer!r} ({name}): " if self.layer else f"{name}: "
+            raise ValueError(where + str(error)) from None
         node.outputs = [Value(self, spec, producer=node) for spec in specs]
         return node
-
-    def where(self, name: str) -> str:
-        """How an error begins about what is recorded now."""
-        return f"layer {self.layer!r} ({name}): " if self.layer else f"{name}: "
 
     def combine(self, name: str, a: Value, b: Any) -> Value:
         """An elementwise operator of two operands."""
         if not isinstance(b, Value):
-            raise TypeError(f"{self.where(name)}got {type(b).__name__}, expected a traced value")
+            raise TypeError(f"{name}: got {type(b).__name__}, expected a traced value")
         return self.record(name, [a, b])[0]
 
     def users(self) -> dict[Value, list[Node]]:

@@ -124,7 +124,7 @@ class PReLU(Module):
         super().__init__()
         check_sizes("PReLU", num_parameters=num_parameters)
         self.num_parameters = int(num_parameters)
-        self.weight = Parameter(np.full(self.num_parameters, init, np.float32))
+        self.weight = Parameter(np.full(num_parameters, init, np.float32))
 
     def forward(self, x: Any) -> Any:
         return functional.prelu(x, self.weight)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastnn.nn import functional
-from fastnn.nn.functional.dropout import check_probability
 from fastnn.nn.module import Module
 
 
@@ -34,7 +33,9 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
-        self.p = check_probability(type(self).__name__, p)
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: got p={p}, expected 0 <= p <= 1")
+        self.p = float(p)
 
     def forward(self, x: Any) -> Any:
         return functional.dropout(x, self.p, self.training)

@@ -45,9 +45,9 @@ class Linear(Module):
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features = int(in_features)
         self.out_features = int(out_features)
-        empty = np.empty((self.out_features, self.in_features), np.float32)
+        empty = np.empty((out_features, in_features), np.float32)
         self.weight = Parameter(empty, storage_axes=(1, 0))
-        self.bias = Parameter(np.empty(self.out_features, np.float32)) if bias else None
+        self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -103,7 +103,7 @@ class Maxout(Module):
         self.out_features = int(out_features)
         self.pieces = int(pieces)
         rows = self.pieces * self.out_features
-        empty = np.empty((rows, self.in_features), np.float32)
+        empty = np.empty((rows, in_features), np.float32)
         self.weight = Parameter(empty, storage_axes=(1, 0))
         self.bias = Parameter(np.empty(rows, np.float32)) if bias else None
         Linear.reset_parameters(self)  # type: ignore[arg-type]

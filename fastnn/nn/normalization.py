@@ -71,12 +71,12 @@ class BatchNorm1d(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        self.weight = Parameter(np.ones(self.num_features, np.float32)) if affine else None
-        self.bias = Parameter(np.zeros(self.num_features, np.float32)) if affine else None
+        self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
         self.running_mean = self.running_var = self.num_batches_tracked = None
         if track_running_stats:
-            self.register_buffer("running_mean", np.zeros(self.num_features, np.float32))
-            self.register_buffer("running_var", np.ones(self.num_features, np.float32))
+            self.register_buffer("running_mean", np.zeros(num_features, np.float32))
+            self.register_buffer("running_var", np.ones(num_features, np.float32))
             self.register_buffer("num_batches_tracked", np.array(0, np.int64))
 
     def forward(self, x: Any) -> Any:
@@ -130,9 +130,9 @@ class BatchNorm2d(BatchNorm1d):
     def forward(self, x: Any) -> Any:
         shape = ("batch", *seen_shape(x)) if isinstance(x, Value) else getattr(x, "shape", (0,) * 4)
         if len(shape) != 4:
-            name = type(self).__name__
-            where = x.graph.where(name) if isinstance(x, Value) else f"{name}: "
-            raise ValueError(f"{where}got shape {shape}, expected (batch, channels, height, width)")
+            raise ValueError(
+                f"BatchNorm2d: got shape {shape}, expected (batch, channels, height, width)"
+            )
         return super().forward(x)
 
 

@@ -57,14 +57,13 @@ class BatchNorm(Operator):
             (running_mean is None) == (running_var is None),
             "got one of running_mean and running_var, expected both or neither",
         )
-        momentum, eps = node.attributes["momentum"], node.attributes["eps"]
+        momentum = node.attributes["momentum"]
         moves = node.attributes["training"] and running_mean is not None
         require(
             not moves or momentum is not None or batches_tracked is not None,
             "got momentum=None without a count of batches, expected a momentum or the count "
             "(num_batches_tracked)",
         )
-        require(eps >= 0, f"got eps={eps}, expected 0 or more")
 
     def backward(self, node, gradients):
         x, weight, bias = node.inputs[:3]

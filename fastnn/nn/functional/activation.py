@@ -182,8 +182,7 @@ def require_last(name: str, input: Value, dim: int) -> None:
     """ValueError unless `dim`, counted with the batch, is the last axis."""
     if dim not in (-1, len(input.shape)):
         raise ValueError(
-            f"{input.graph.where(name)}got dim={dim} for {('batch', *seen_shape(input))}, "
-            "expected the last axis, -1"
+            f"{name}: got dim={dim} for {('batch', *seen_shape(input))}, expected the last axis, -1"
         )
 
 

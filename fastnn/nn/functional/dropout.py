@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
+from fastnn._checks import in_range
 from fastnn.nn.functional.record import computes_on_arrays, new_salt
-
-
-def check_probability(where: str, p: Any) -> float:
-    """A number from 0 to 1; ValueError for anything else."""
-    if not (isinstance(p, numbers.Real) and 0 <= float(p) <= 1):
-        raise ValueError(f"{where}: got p={p!r}, expected 0 <= p <= 1")
-    return float(p)
 
 
 @computes_on_arrays("input")
@@ -47,7 +40,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     >>> F.dropout(np.ones((1, 3)), training=False)
     array([[1., 1., 1.]])
     """
-    p = check_probability("dropout", p)
+    p = in_range("p", p, 0, 1)
     if not training or p == 0:
         return input
     return input.graph.record("dropout", [input], p=p, salt=new_salt(input.graph))[0]
@@ -84,7 +77,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     >>> bool((y == y[:, :, :1, :1]).all())  # a channel as a whole
     True
     """
-    p = check_probability("dropout2d", p)
+    p = in_range("p", p, 0, 1)
     if not training or p == 0:
         return input
     return input.graph.record("dropout_channels", [input], p=p, salt=new_salt(input.graph))[0]

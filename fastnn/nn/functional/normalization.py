@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastnn._checks import is_whole
+from fastnn._checks import in_range, is_whole
 from fastnn.nn.functional.record import computes_on_arrays, in_graph, weight_in_graph
 from fastnn.nn.functional.structure import as_image, like
 
@@ -47,8 +47,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If a shape does not fit the channels, a channel has one value in training, there is one
-        running average without the other, or `eps` is negative.
+        If a shape does not fit the channels, a channel has one value in training, `eps` is
+        below 0, or there is one running average without the other.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def batch_norm(
         in_graph(graph, running_var),
         None if batches_tracked is None else in_graph(graph, batches_tracked),
     ]
-    attributes = {"training": use_batch, "momentum": momentum, "eps": float(eps)}
+    attributes = {"training": use_batch, "momentum": momentum, "eps": in_range("eps", eps, 0)}
     return like(graph.record("batchnorm", values, **attributes)[0], input)
 
 

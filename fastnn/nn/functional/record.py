@@ -74,7 +74,7 @@ def compute(function: Callable, arguments: dict[str, Any], batched: tuple[str, .
         def forward(self, *values: Any) -> Any:
             return function(**dict(zip(names, values, strict=True)), **others)
 
-    Once.__name__ = function.__name__  # where an error says in which layer
+    Once.__name__ = function.__name__  # for errors
     return Once()(*inputs)
 
 
