@@ -33,14 +33,26 @@ class CosineDecay(fastnn.Callback):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=0.05)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("cifar10-run"))
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, default=argparse.SUPPRESS, help="folder of the files"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=30, help="passes over the training data, 1 or more"
+    )
+    parser.add_argument("--batch-size", type=int, default=64, help="examples of a step")
+    parser.add_argument("--lr", type=float, default=0.05, help="learning rate of the first epoch")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument(
+        "--output", type=Path, default=Path("cifar10-run"), help="folder for what is saved"
+    )
     arguments = parser.parse_args()
+    if arguments.epochs < 1:
+        parser.error("--epochs: expected 1 or more")
+    arguments.output.mkdir(parents=True, exist_ok=True)  # now, not after the training
     fastnn.manual_seed(arguments.seed)
 
     (X_train, y_train), (X_test, y_test) = datasets.cifar10(arguments.data)
@@ -72,7 +84,6 @@ def main() -> None:
     for label, name in enumerate(datasets.CIFAR10_CLASSES):
         print(f"  {name:10} {np.mean(classes[y_test == label] == label):.3f}")
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
     np.savez(arguments.output / "weights.npz", **model.state_dict())
     import matplotlib
 

@@ -16,10 +16,20 @@ from fastnn import nn, optim
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--output", type=Path, default=Path("digits-run"))
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=40, help="passes over the training data, 1 or more"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("digits-run"), help="folder for what is saved"
+    )
     arguments = parser.parse_args()
+    if arguments.epochs < 1:
+        parser.error("--epochs: expected 1 or more")
+    arguments.output.mkdir(parents=True, exist_ok=True)  # now, not after the training
     fastnn.manual_seed(0)
 
     X, y = fastnn.datasets.digits()
@@ -58,7 +68,6 @@ def main() -> None:
         f"trained at {speed:,.0f} examples per second"
     )
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
     np.savez(arguments.output / "weights.npz", **model.state_dict())
     centre.save(arguments.output / "centre.npz")
     save_picture(history, arguments.output / "curves.png")

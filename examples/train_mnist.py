@@ -25,13 +25,27 @@ def build(name: str) -> nn.Module:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", choices=sorted(LEARNING_RATES), default="mlp")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("mnist-run"))
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, default=argparse.SUPPRESS, help="folder of the files"
+    )
+    parser.add_argument(
+        "--model", choices=sorted(LEARNING_RATES), default="mlp", help="what to train"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="passes over the training data, 1 or more"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument(
+        "--output", type=Path, default=Path("mnist-run"), help="folder for what is saved"
+    )
     arguments = parser.parse_args()
+    if arguments.epochs < 1:
+        parser.error("--epochs: expected 1 or more")
+    arguments.output.mkdir(parents=True, exist_ok=True)  # now, not after the training
     fastnn.manual_seed(arguments.seed)
 
     flatten = arguments.model == "mlp"
@@ -49,7 +63,6 @@ def main() -> None:
         f"\ntest images: accuracy {trainer.evaluate(X_test, y_test)['accuracy']:.4f} after "
         f"{arguments.epochs} epochs in {time.perf_counter() - started:.1f} s"
     )
-    arguments.output.mkdir(parents=True, exist_ok=True)
     np.savez(arguments.output / "weights.npz", **model.state_dict())
     import matplotlib
 

@@ -281,3 +281,11 @@ def test_images_are_checked():
         trainer.fit(images.astype(np.float32), np.zeros(5, int), augment=augment)
     with pytest.raises(ValueError, match="0 <= index < 5"):
         augment.compiled(images, "float32", 0).batch(images, [0, 5])
+
+
+def test_what_is_no_augment_and_no_precision():
+    images = random_images(2, 1, 3, 3)
+    with pytest.raises(TypeError, match="expected an Augment"):
+        datasets.batches(images, augment=datasets.Augment)
+    with pytest.raises(TypeError, match="got dtype float16"):
+        datasets.Augment().normalize(images, "float16")

@@ -9,6 +9,7 @@ from fastnn._core.external import External
 
 import fastnn
 from fastnn import nn, optim
+from fastnn.nn import functional as F
 
 
 @pytest.fixture
@@ -247,8 +248,8 @@ def test_unaligned_arrays_are_copied(model):
         (lambda: nn.AdaptiveAvgPool2d(0), "output_size=0"),
         (lambda: nn.ZeroPad2d(-1), "padding=-1"),
         (lambda: nn.ZeroPad2d((1, 2)), "padding"),
-        (lambda: nn.Upsample(1.5), "scale_factor=1.5"),
-        (lambda: nn.Upsample(2, mode="bilinear"), "bilinear"),
+        (lambda: nn.Upsample(scale_factor=1.5), "scale_factor=1.5"),
+        (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), "bilinear"),
         (lambda: nn.LocalResponseNorm(0), "size=0"),
     ],
 )
@@ -264,7 +265,7 @@ def test_wrong_options_of_image_layers(build, message):
         nn.AvgPool2d(2),
         nn.AdaptiveAvgPool2d(1),
         nn.ZeroPad2d(1),
-        nn.Upsample(2),
+        nn.Upsample(scale_factor=2),
         nn.BatchNorm2d(3),
     ],
     ids=lambda layer: type(layer).__name__,
@@ -274,6 +275,87 @@ def test_what_is_no_image(layer):
         layer(np.zeros((2, 3), np.float32))
     with pytest.raises(ValueError, match=r"\(batch, channels, height, width\)"):
         nn.Sequential(layer)(np.zeros((2, 3, 4), np.float32))
+
+
+ROWS, IMAGES = np.ones((2, 3), np.float32), np.ones((1, 1, 4, 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        (lambda: F.conv2d(IMAGES, np.ones((1, 3, 3))), r"'conv2d'.* weight of shape \(1, 3, 3\)"),
+        (lambda: F.conv2d(IMAGES, np.ones((1, 1, 0, 3))), r"weight of shape \(1, 1, 0, 3\)"),
+        (lambda: F.conv2d(IMAGES, np.ones((0, 1, 3, 3))), r"weight of shape \(0, 1, 3, 3\)"),
+        (lambda: F.linear(ROWS, np.ones(3)), r"weight of shape \(3,\), expected \(out, in\)"),
+        (lambda: F.prelu(ROWS, 0.25), r"slopes of shape \(\), expected \(1,\)"),
+        (lambda: F.maxout(ROWS, 0), "got pieces=0"),
+        (lambda: F.maxout(ROWS, -1), "got pieces=-1"),
+        (lambda: F.dropout(ROWS, p=3), "got p=3, expected 0 to 1"),
+        (lambda: F.dropout(ROWS, p=-1, training=False), "got p=-1"),
+        (lambda: F.dropout2d(IMAGES, p="half"), "got p='half'"),
+        (lambda: F.batch_norm(ROWS, eps=-1.0), "got eps=-1.0, expected 0 or more"),
+        (
+            lambda: F.batch_norm(ROWS, *np.ones((2, 3), np.float32), training=True, momentum=None),
+            "momentum=None without a count",
+        ),
+    ],
+)
+def test_wrong_arguments_of_functions(compute, message):
+    with pytest.raises(ValueError, match=message):
+        compute()
+
+
+@pytest.mark.parametrize("missing", ["running_mean", "running_var"])
+@pytest.mark.parametrize("training", [False, True])
+def test_one_running_average_without_the_other(missing, training):
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3)).train(training)
+    setattr(model[1], missing, None)
+    with pytest.raises(ValueError, match="layer '1' .*expected both or neither"):
+        model(IMAGES)
+
+
+class Forgets(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(3, 2)
+
+    def forward(self, x):
+        self.body(x)
+
+
+def test_a_forward_that_returns_nothing():
+    step = fastnn.TrainingStep(Forgets(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(TypeError, match="does `forward` return what it computes"):
+        step(ROWS, np.array([0, 1]))
+
+
+@pytest.mark.parametrize("nothing", [None, "labels"])
+def test_what_is_no_data(nothing):
+    model = nn.Linear(3, 2)
+    step = fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    for call in (lambda: model(nothing), lambda: step(ROWS, nothing)):
+        with pytest.raises(TypeError, match=f"got {type(nothing).__name__}, expected an array"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.MaxPool2d(2, 2, 0, 1, True),  # return_indices
+        lambda: nn.Upsample(2),  # size
+        lambda: nn.UpsamplingNearest2d(2),
+        lambda: F.interpolate(IMAGES, 2),
+    ],
+)
+def test_no_argument_stands_where_pytorch_has_another(build):
+    with pytest.raises(TypeError, match="argument"):
+        build()
+
+
+def test_inplace_is_taken_where_pytorch_has_it():
+    assert not list(nn.ELU(1.0, True).parameters())
+    for function in (F.relu, F.leaky_relu, F.elu):
+        np.testing.assert_array_equal(function(ROWS, inplace=True), ROWS)
 
 
 def test_an_image_smaller_than_a_window():

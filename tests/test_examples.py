@@ -33,6 +33,27 @@ def run(script, output, *arguments):
     return finished.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "--epochs: expected 1 or more"),
+        (["--output", __file__], "FileExistsError"),
+    ],
+)
+@pytest.mark.parametrize("script", ["train_digits.py", "train_mnist.py", "train_cifar10.py"])
+def test_wrong_arguments_are_found_before_the_training(script, arguments, message):
+    data = [] if script == "train_digits.py" else ["--data", str(ROOT)]
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / script), *data, *arguments],
+        env={**os.environ, "PYTHONPATH": str(Path(fastnn.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode != 0 and message in finished.stderr
+    assert "Linear" not in finished.stdout  # no summary yet
+
+
 def accuracy_in(printed):
     return float(printed.partition("accuracy ")[2].split()[0].rstrip(","))
 

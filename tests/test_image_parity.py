@@ -135,7 +135,7 @@ def test_zero_padding(padding, dtype):
 def test_upsampling(factor, dtype):
     for channels in CHANNELS:
         x = images(dtype, 3, channels, 5, 4)
-        assert_same(nn.Upsample(factor), torch.nn.Upsample(scale_factor=factor), x)
+        assert_same(nn.Upsample(scale_factor=factor), torch.nn.Upsample(scale_factor=factor), x)
 
 
 @every_dtype

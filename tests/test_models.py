@@ -92,17 +92,41 @@ def test_training_learns_a_batch(name):
     ("build", "message"),
     [
         (lambda: models.mlp([5]), "widths"),
-        (lambda: models.mlp([5, 0]), "out_features=0"),
+        (lambda: models.mlp([5, 0]), "width=0"),
+        (lambda: models.mlp(5), "widths=5"),
         (lambda: models.lenet5(image_size=15), "image_size=15"),
         (lambda: models.alexnet(image_size=14), "image_size=14"),
+        (lambda: models.alexnet(image_size=(32, 32)), r"image_size=\(32, 32\)"),
         (lambda: models.alexnet(width=0), "width=0"),
+        (lambda: models.alexnet(width="1"), "width='1'"),
         (lambda: models.vgg("vgg12"), "vgg12"),
         (lambda: models.vgg([4, "poll"]), "poll"),
         (lambda: models.vgg("vgg11", image_size=16, hidden=()), "5 pools"),
+        (lambda: models.vgg("cifar", image_size=(32, 32)), r"image_size=\(32, 32\)"),
         (lambda: models.resnet(21), "depth=21"),
+        (lambda: models.resnet("20"), "depth='20'"),
         (lambda: models.resnet(shortcut="C"), "shortcut='C'"),
     ],
 )
 def test_arguments_are_checked(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: models.mlp([5, 4, 3], activation=nn.ReLU()), r"activation=ReLU\(\)"),
+        (lambda: models.mlp([5, 4, 3], activation="relu"), "activation='relu'"),
+        (lambda: models.vgg(16), "configuration=16"),
+        (lambda: models.vgg("cifar", hidden=256), "hidden=256"),
+    ],
+)
+def test_what_is_no_list_and_no_class(build, message):
+    with pytest.raises(TypeError, match=message):
+        build()
+
+
+def test_whole_floats_serve_as_sizes():
+    assert models.alexnet(10, 0.05, 32.0, 3).avgpool.output_size == 3
+    assert len(models.resnet(8.0).layer1) == 1

@@ -417,3 +417,28 @@ def test_a_pullback_may_be_called_again(middle):
     pullback(rng.standard_normal(y.shape))
     np.testing.assert_array_equal(pullback(y), first)
     np.testing.assert_array_equal(model[0].weight.grad, weight)
+
+
+def test_loading_tells_what_was_not_in_common():
+    model = nn.Linear(2, 2)
+    state = model.state_dict()
+    assert model.load_state_dict(state) == ([], [])
+    state["module.bias"] = state.pop("bias")
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert (missing, unexpected) == (["bias"], ["module.bias"])
+
+
+def test_tensors_of_every_kind():
+    torch = pytest.importorskip("torch", reason="tensors are PyTorch's")
+    model, values = nn.Linear(2, 2), torch.arange(4.0).reshape(2, 2)
+    model.load_state_dict({"weight": torch.nn.Parameter(values)}, strict=False)
+    np.testing.assert_array_equal(model.weight.data, values)
+    with pytest.raises(TypeError, match="^weight: .*BFloat16"):
+        model.load_state_dict({"weight": values.bfloat16()}, strict=False)
+
+
+def test_a_kink_beside_an_input_is_no_wrong_gradient():
+    """Between x - eps and x + eps ReLU has another slope than at x."""
+    for x in (5e-7, -5e-7):
+        check = fastnn.gradient_check(nn.ReLU(), np.array([[x, 1.0]]))
+        assert check, check

@@ -417,6 +417,28 @@ def test_wrong_arguments(digits, options, message):
         random_search(**arguments, epochs=1)
 
 
+@pytest.mark.parametrize("shared", ["model", "optimizer"])
+def test_build_makes_new_models(digits, shared):
+    """One that all trials train would go on from where the one before ended."""
+    X, y = digits
+    held = build({"lr": 0.1})
+
+    def build_again(params):
+        model, loss, optimizer = build(params)
+        return (held[0], loss, optimizer) if shared == "model" else (model, loss, held[2])
+
+    message = f"returned a {shared} that another training has had"
+    with pytest.raises(ValueError, match=message):
+        random_search(build_again, SPACE, X, y, n_trials=2, epochs=1, validation=0.2)
+    with pytest.raises(ValueError, match=message):
+        cross_validate(build_again, {"lr": 0.1}, X, y, epochs=1, cv=2)
+
+
+def test_parameters_of_a_cross_validation(digits):
+    with pytest.raises(TypeError, match="got NoneType as params"):
+        cross_validate(build, None, *digits)
+
+
 def test_table_and_dataframe(result):
     text = str(result)
     assert "lr: the range 0.001 to 30 is taken in log space" in text

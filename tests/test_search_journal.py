@@ -15,6 +15,7 @@ from children import COMMAND, environment
 from search_builds import SPACE, build, journalled, search, small_digits
 
 import fastnn
+from fastnn import nn, optim
 
 KINDS = ["random_search", "grid_search", "coarse_to_fine", "halving"]
 
@@ -94,8 +95,6 @@ def test_finished_trials_are_not_run_again(tmp_path):
 
 
 def test_hyperparameters_that_json_does_not_know(tmp_path):
-    from fastnn import nn, optim
-
     def with_activation(params):
         model = nn.Sequential(nn.Linear(64, 8), params["activation"](), nn.Linear(8, 10))
         return model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1)
@@ -145,3 +144,26 @@ def test_a_line_that_is_no_trial(line, tmp_path):
         file.write(line + "\n")
     with pytest.raises(ValueError, match="expected a trial a line, got one without .*'epochs'"):
         search(n_trials=1, journal=path)
+
+
+def test_an_edited_build_is_another_search(tmp_path):
+    """The scores in the file would be those of another network."""
+    functions = []
+    for hidden in (8, 9, 8):
+        text = f"def build(params):\n    return network(params, {hidden})"
+        names = {"network": small_network}
+        exec(compile(text, f"file {len(functions)}", "exec"), names)
+        functions.append(names["build"])
+    first, edited, moved = functions
+    X, y = small_digits()
+    options = {"validation": 0.2, "journal": tmp_path / "journal", "n_trials": 2, "epochs": 1}
+    result = fastnn.search.random_search(first, SPACE, X, y, **options)
+    again = fastnn.search.random_search(moved, SPACE, X, y, **options)
+    assert [trial.score for trial in again.trials] == [trial.score for trial in result.trials]
+    with pytest.raises(ValueError, match="another search: build 'build .*' there, 'build .*' here"):
+        fastnn.search.random_search(edited, SPACE, X, y, **options)
+
+
+def small_network(params, hidden):
+    model = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+    return model, nn.CrossEntropyLoss(), optim.SGD(lr=params["lr"])

@@ -77,6 +77,8 @@ def test_random_versus_grid(result):
     assert len(grid) == len(random) == 8  # hidden has two values only
     assert len(set(grid[:, 0])) == 4 and len(set(random[:, 0])) == 8
     axes[0, 0].figure.canvas.draw()
+    left, right = (axis.title.get_window_extent() for axis in axes[0])
+    assert left.x1 < right.x0  # the titles lie side by side
 
 
 def test_every_kind_of_result_can_be_drawn():

@@ -262,3 +262,32 @@ def test_an_evaluation_counts_all_rows_whatever_the_loss(batch_size, rng):
     assert measured["accuracy"] == np.mean(correct)
     with pytest.raises(fastnn.TrainingDiverged):
         trainer.fit(x, y, epochs=1, validation_data=(x, y))
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        (lambda X, y: (X[:, :3], y), "validation_data: layer '0' .*got 3 input features"),
+        (lambda X, y: (X, y + 3), "validation_data: target: label . at index . is out of range"),
+        (lambda X, y: (X, y[:-1]), "validation_data: target: got 149 examples, expected 150"),
+        (lambda X, y: (X[:0], y[:0]), "validation_data: .*empty data set"),
+        (lambda X, y: (X, y[:, None]), "validation_data: layer 'loss' .*got a target"),
+    ],
+)
+def test_validation_data_are_checked_before_the_first_epoch(held, message, X, y):
+    model = network()
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=message):
+        trainer_of(model).fit(X, y, epochs=1, validation_data=held(X, y))
+    assert all(np.array_equal(a, b) for a, b in zip(before.values(), model.state_dict().values()))
+    assert all(module.training for module in model.modules())
+
+
+def test_what_is_wrong_with_the_data_comes_before_the_validation_data(X, y):
+    with pytest.raises(ValueError, match="^layer '0' .*got 3 input features"):
+        trainer_of(network()).fit(X[:, :3], y, epochs=1, validation_data=(X[:, :3], y))
+
+
+def test_a_function_is_no_list_of_callbacks(X, y):
+    with pytest.raises(TypeError, match="callbacks: got one builtin_function_or_method"):
+        trainer_of(network()).fit(X, y, epochs=1, callbacks=print)

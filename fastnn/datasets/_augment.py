@@ -113,6 +113,8 @@ class Augment:
             numbers.append(np.broadcast_to(given, shape[:1]))
         mean, std = numbers
         dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"augment: got dtype {dtype}, expected float32 or float64")
         return Augmentation(
             kernels(dtype.name)["augment_images_forward"],
             dtype,

@@ -113,6 +113,8 @@ def batches(
     parts = [order[start : start + size] for start in starts]
     if augment is None:
         images: Iterator[NDArray[Any]] = (np.take(X, part, axis=0) for part in parts)
+    elif not isinstance(augment, Augment):
+        raise TypeError(f"batches: expected an Augment as augment, got {augment!r}")
     else:
         X = check_images(X)
         filled = augment.compiled(X, np.float32, int(generator.integers(2**63)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn._compiler.trace import flatten_structure
 from fastnn.diagnostics.check import Check, Findings, judge
-from fastnn.diagnostics.figures import BAD, GOOD
+from fastnn.diagnostics.figures import BAD, GOOD, colours_of_layers, legend_of_layers
 from fastnn.diagnostics.sandbox import sample, sandbox, training_without_dropout
 from fastnn.nn.execution import as_array
 from fastnn.nn.module import Module
@@ -222,14 +222,14 @@ def draw_statistics(check: Check, ax: Any) -> None:
         ax.set_axis_off()
         ax.text(0.5, 0.5, "no running averages", ha="center", transform=ax.transAxes)
         return
-    for row in layers:
+    for row, colour in zip(layers, colours_of_layers(len(layers)), strict=True):
         if row["running_mean"] is None:
             continue
         label = row["name"] + ("" if row["training"] else " (eval)")
-        ax.scatter(row["std"], row["running_std"], s=12, alpha=0.6, label=label)
+        ax.scatter(row["std"], row["running_std"], s=12, alpha=0.6, label=label, color=colour)
     limits = [*ax.get_xlim(), *ax.get_ylim()]
     span = [max(min(limits), 0), max(limits)]
     ax.plot(span, span, color=GOOD if check.passed else BAD, linewidth=1, zorder=0)
     ax.set_xlabel("standard deviation by channel, of a batch")
     ax.set_ylabel("of the running averages")
-    ax.legend(fontsize=8, title="layer")
+    legend_of_layers(ax)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from fastnn._table import table_lines
-from fastnn.diagnostics.figures import draw_verdict, new_axes
+from fastnn.diagnostics.figures import draw_verdict, new_axes, text_size
 
 # How lines of advice begin that do not fail a check.
 NOTE = "note: "
@@ -183,7 +183,7 @@ def judge(
     size: tuple[float, float] = (8.0, 3.4),
 ) -> Check:
     """The Check that some findings amount to."""
-    return Check(
+    check = Check(
         name,
         findings.passed,
         measured,
@@ -194,3 +194,4 @@ def judge(
         draw,
         size,
     )
+    return check if draw is not None else replace(check, size=text_size(str(check)))

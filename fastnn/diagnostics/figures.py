@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 GOOD, BAD, PLAIN, THEORY = "tab:green", "tab:red", "tab:blue", "0.35"
 # Histograms side by side; more layers than this go on a second row.
 HISTOGRAMS_IN_A_ROW = 5
+# More lines of a legend would cover the picture, more colours than matplotlib has would repeat.
+MOST_IN_LEGEND, COLOURS = 8, 10
 
 
 def histogram(values: NDArray, bins: int) -> tuple[NDArray, NDArray]:
@@ -96,6 +98,32 @@ def draw_histograms(
         small.xaxis.set_major_formatter("{x:.2g}")
         for side in ("top", "right", "left"):
             small.spines[side].set_visible(False)
+
+
+def colours_of_layers(count: int) -> Sequence[Any]:
+    """A colour for each; those of many layers tell how deep they lie."""
+    from matplotlib import colormaps
+
+    if count <= COLOURS:
+        return [f"C{number}" for number in range(count)]
+    return list(colormaps["viridis"](np.linspace(0, 0.95, count)))
+
+
+def legend_of_layers(ax: Any) -> None:
+    """A line for each layer, or for some of many, from the first to the last."""
+    handles, names = ax.get_legend_handles_labels()
+    title = "layer"
+    if len(names) > MOST_IN_LEGEND:
+        title = f"{MOST_IN_LEGEND} of {len(names)} layers"
+        chosen = np.linspace(0, len(names) - 1, MOST_IN_LEGEND).round().astype(int)
+        handles, names = [handles[i] for i in chosen], [names[i] for i in chosen]
+    ax.legend(handles, names, fontsize=7, title=title, title_fontsize=7)
+
+
+def text_size(text: str) -> tuple[float, float]:
+    """Inches of a figure on which `draw_verdict` has room."""
+    lines = text.splitlines()
+    return max(8.0, 0.075 * max(map(len, lines))), max(3.4, 0.4 + 0.145 * len(lines))
 
 
 def draw_bars(ax: Any, entries: Mapping[str, float], passed: bool, label: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from fastnn._checks import whole
 from fastnn._compiler.layout import PLAIN, is_image
 from fastnn.diagnostics.activations import ADVICE, MOST_DEAD, MOST_SATURATED, MOST_UPDATE, layer_of
+from fastnn.diagnostics.figures import colours_of_layers, legend_of_layers
 from fastnn.diagnostics.layer_values import (
     activation_of,
     layer_nodes,
@@ -317,12 +318,12 @@ def norm(values: NDArray) -> float:
 
 def lines(axis: Any, steps: list[int], series: Mapping[str, list[float]], title: str) -> None:
     """A line for each layer."""
-    for name, values in series.items():
+    for (name, values), colour in zip(series.items(), colours_of_layers(len(series)), strict=True):
         label = name or "the model"  # for a single layer; without a label there is no legend
-        axis.plot(steps[-len(values) :], values, label=label, linewidth=1.2)
+        axis.plot(steps[-len(values) :], values, label=label, color=colour, linewidth=1.2)
     axis.set_title(title)
     if series:
-        axis.legend(fontsize=7, title="layer", title_fontsize=7)
+        legend_of_layers(axis)
 
 
 def log_scale(axis: Any) -> None:

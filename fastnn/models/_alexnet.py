@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fastnn import nn
+from fastnn._checks import whole
 
 # Smaller images would vanish in the strides of the original's first layer and pools.
 ORIGINAL_FROM = 63
@@ -33,12 +35,9 @@ class AlexNet(nn.Module):
         self, num_classes: int, width: float, image_size: int, channels: int, dropout: float
     ):
         super().__init__()
-        if image_size < LEAST_IMAGE:
-            raise ValueError(
-                f"alexnet: got image_size={image_size}, expected {LEAST_IMAGE} or more"
-            )
-        if not width > 0:
-            raise ValueError(f"alexnet: got width={width}, expected a number above 0")
+        image_size = whole("image_size", image_size, LEAST_IMAGE, where="alexnet: ")
+        if not (isinstance(width, (int, float)) and 0 < width < math.inf):
+            raise ValueError(f"alexnet: got width={width!r}, expected a number above 0")
         a, b, c, d, hidden = (max(1, round(n * width)) for n in (64, 192, 384, 256, 4096))
         pooled = POOLED
         first = nn.Conv2d(channels, a, 11, stride=4, padding=2)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fastnn import nn
+from fastnn._checks import whole
 
 
 def mlp(
@@ -39,6 +40,8 @@ def mlp(
     ------
     ValueError
         If there are fewer than two widths, or one is no whole number of 1 or more.
+    TypeError
+        If `activation` is a module, or nothing that makes one.
 
     Examples
     --------
@@ -51,9 +54,14 @@ def mlp(
       (3): Linear(in_features=100, out_features=10, bias=True)
     )
     """
-    widths = list(widths)
-    if len(widths) < 2:
-        raise ValueError(f"mlp: got widths={widths}, expected inputs, hidden units, outputs")
+    if not isinstance(widths, Iterable) or len(widths) < 2:
+        raise ValueError(f"mlp: got widths={widths!r}, expected inputs, hidden units, outputs")
+    widths = [whole("width", width, 1, where="mlp: ") for width in widths]
+    if isinstance(activation, nn.Module) or not callable(activation):
+        raise TypeError(
+            f"mlp: got activation={activation!r}, expected what makes a module for each layer: a "
+            "class such as nn.ReLU, or a function without arguments"
+        )
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths[:-1]):
         layers.append(nn.Linear(inputs, outputs))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastnn import nn
+from fastnn._checks import whole
 from fastnn.nn import functional as F
 
 
@@ -141,6 +142,7 @@ def resnet(
     >>> sum(parameter.data.size for parameter in model.parameters())
     269722
     """
+    depth = whole("depth", depth, 1, where="resnet: ")
     if depth < 8 or depth % 6 != 2:
         raise ValueError(f"resnet: got depth={depth}, expected 6 n + 2, as 20, 32, 44 or 56")
     if shortcut not in ("A", "B"):

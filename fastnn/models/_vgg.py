@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastnn import nn
+from fastnn._checks import whole
 
 Layers = Sequence[int | str]
 
@@ -71,7 +72,7 @@ class VGG(nn.Module):
     def __init__(self, configuration: Configuration, batch_norm: bool, channels: int):
         super().__init__()
         features: list[nn.Module] = []
-        size = configuration.image_size
+        size = whole("image_size", configuration.image_size, 1, where="vgg: ")
         for layer in configuration.layers:
             if layer == "pool":
                 features.append(nn.MaxPool2d(2))
@@ -155,6 +156,8 @@ def vgg(
     ------
     ValueError
         If the configuration is unknown, or the images are too small for its pools.
+    TypeError
+        If the configuration is neither a name nor a list, or `hidden` no list.
 
     Examples
     --------
@@ -166,6 +169,10 @@ def vgg(
     >>> [(name, parameter.shape) for name, parameter in model.named_parameters()][-2:]
     [('classifier.0.weight', (10, 64)), ('classifier.0.bias', (10,))]
     """
+    if not isinstance(configuration, Iterable):
+        raise TypeError(f"vgg: got configuration={configuration!r}, expected a name or a list")
+    if not (hidden is None or isinstance(hidden, Iterable)):
+        raise TypeError(f"vgg: got hidden={hidden!r}, expected a list of units")
     if isinstance(configuration, str):
         if configuration not in CONFIGURATIONS:
             raise ValueError(

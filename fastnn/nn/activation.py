@@ -139,6 +139,8 @@ class ELU(Module):
     Parameters
     ----------
     alpha : float, default=1.0
+    inplace : bool, default=False
+        Without effect, as for `ReLU`.
     learnable : bool, default=False
         Whether `alpha` is a parameter that training changes.
 
@@ -152,7 +154,7 @@ class ELU(Module):
     ['alpha']
     """
 
-    def __init__(self, alpha: float = 1.0, learnable: bool = False):
+    def __init__(self, alpha: float = 1.0, inplace: bool = False, *, learnable: bool = False):
         super().__init__()
         self.alpha = Parameter(np.array([alpha], np.float32)) if learnable else float(alpha)
 

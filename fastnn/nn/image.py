@@ -53,6 +53,7 @@ class Upsample(Module):
     Parameters
     ----------
     scale_factor : int, or (height, width)
+        By name: the first argument of PyTorch's is a size.
     mode : {"nearest"}, default="nearest"
 
     Raises
@@ -69,7 +70,7 @@ class Upsample(Module):
              [1., 1., 2., 2.]]]])
     """
 
-    def __init__(self, scale_factor: Any, mode: str = "nearest"):
+    def __init__(self, *, scale_factor: Any, mode: str = "nearest"):
         super().__init__()
         if mode != "nearest":
             raise ValueError(f"{type(self).__name__}: got mode={mode!r}, expected 'nearest'")
@@ -78,7 +79,7 @@ class Upsample(Module):
         self.mode = mode
 
     def forward(self, x: Any) -> Any:
-        return functional.interpolate(x, self.scale_factor, self.mode)
+        return functional.interpolate(x, scale_factor=self.scale_factor, mode=self.mode)
 
     def extra_repr(self) -> str:
         return f"scale_factor={self.scale_factor}, mode={self.mode!r}"
@@ -99,5 +100,5 @@ class UpsamplingNearest2d(Upsample):
     (1, 1, 2, 4)
     """
 
-    def __init__(self, scale_factor: Any):
-        super().__init__(scale_factor)
+    def __init__(self, *, scale_factor: Any):
+        super().__init__(scale_factor=scale_factor)

@@ -14,7 +14,7 @@ from fastnn._compiler.trace import flatten_structure
 from fastnn.nn.execution import SET_BY_INIT, ProgramCache
 from fastnn.nn.members import Members, check_name, joined, members_of
 from fastnn.nn.parameter import Parameter, as_dtype, in_own_memory
-from fastnn.nn.state import load_state, state_dict_of
+from fastnn.nn.state import LoadedKeys, load_state, state_dict_of
 from fastnn.nn.version import MembershipVersion, StructureVersion
 
 if TYPE_CHECKING:
@@ -403,7 +403,9 @@ class Module:
         """
         return state_dict_of(self)
 
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike], strict: bool = True) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, ArrayLike], strict: bool = True
+    ) -> LoadedKeys:
         """Copies values from a `state_dict`, of fastnn or of PyTorch (tensors are converted).
 
         Parameters
@@ -412,15 +414,22 @@ class Module:
         strict : bool, default=True
             Whether the keys must be exactly those of this module.
 
+        Returns
+        -------
+        missing_keys : list of str
+            Of this module, and not in `state_dict`: these values stay as they were.
+        unexpected_keys : list of str
+            In `state_dict`, and not of this module.
+
         Raises
         ------
         TypeError
-            If it is not a mapping.
+            If it is not a mapping, or holds what NumPy has no type for (bfloat16).
         ValueError
             If keys are missing or unexpected (when `strict`), or shapes differ. Nothing is
             changed then.
         """
-        load_state(self, state_dict, strict)
+        return load_state(self, state_dict, strict)
 
     def summary(self, input_shape: Any, batch_size: int = 1) -> Summary:
         """Layers with their output shapes, parameters and operations, and the memory of the plan.

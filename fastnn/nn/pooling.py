@@ -48,6 +48,7 @@ class MaxPool2d(Module):
         stride: Any = None,
         padding: Any = 0,
         dilation: Any = 1,
+        *,  # PyTorch has another argument here
         ceil_mode: bool = False,
     ):
         super().__init__()

@@ -100,6 +100,10 @@ def cross_validate(
     (4, True)
     """
     epochs = whole("epochs", epochs, 1)
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            f"cross_validate: got {type(params).__name__} as params, expected a dict for `build`"
+        )
     study = make_study(build, X, y, options)
     tasks = [Task(0, dict(params), epochs, fold=fold) for fold in range(len(study.splits))]
     with Runner(study, options, None, len(tasks)) as runner:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -41,6 +42,8 @@ MEASURED_AT_ONCE = 256
 # Who builds and compiles, and for how many seconds others wait for it.
 TURN = threading.Lock()
 LONGEST_WAIT = 0.02
+# What trials have trained so far, as long as anybody else holds it.
+TRAINED: WeakSet[Any] = WeakSet()
 
 # Inputs and targets to train on, inputs and targets held out.
 Data = tuple[Any, Any, Any, Any]
@@ -98,14 +101,23 @@ def taking_turns() -> Iterator[None]:
 
 
 def make_trainer(built: Any) -> Trainer:
-    """A trainer of what `build` returned."""
+    """A trainer of what `build` returned, which must be new: trials would change each other's."""
     if isinstance(built, Trainer):
-        return built
-    if not isinstance(built, (tuple, list)) or len(built) != 3:
+        trainer = built
+    elif isinstance(built, (tuple, list)) and len(built) == 3:
+        trainer = Trainer(*built)
+    else:
         raise TypeError(
             f"build: returned {type(built).__name__}, expected (model, loss, optimizer)"
         )
-    return Trainer(*built)
+    for name, part in (("model", trainer.model), ("optimizer", trainer.optimizer)):
+        if part in TRAINED:
+            raise ValueError(
+                f"build: returned a {name} that another training has had, expected a new one at "
+                "each call"
+            )
+        TRAINED.add(part)
+    return trainer
 
 
 class Metric:

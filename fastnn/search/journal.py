@@ -5,7 +5,9 @@
 
 A search that finds a file of the same search takes its trials as done. What determines a trial
 (hyperparameters, weights, order of examples) follows from the seed and its number, so that it does
-not matter which trials the file has. A line that the end of the process cut off is removed.
+not matter which trials the file has. What is searched is told with a digest of the code of `build`,
+so that scores of a network edited since are not taken for its own. A line that the end of the
+process cut off is removed.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import re
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -138,6 +141,28 @@ def described(value: Any) -> str:
         return f"{value.dist.name}{value.args}{value.kwds}"
     name = getattr(value, "__qualname__", None)
     return name if name is not None else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def described_code(function: Any) -> str:
+    """A function by name and a short name for its code, without what it calls.
+
+    So that a journal is not taken for that of a function that has been edited since.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return described(function)
+    return f"{described(function)} {hashlib.sha256(content_of(code).encode()).hexdigest()[:8]}"
+
+
+def content_of(constant: Any) -> str:
+    """What code does, without where it stands; the same in every process."""
+    if isinstance(constant, CodeType):
+        names = (constant.co_names, constant.co_varnames, constant.co_freevars)
+        constants = [content_of(item) for item in constant.co_consts]
+        return f"{constant.co_code!r} {names} {constants}"
+    if isinstance(constant, frozenset):  # in an order of each process's own
+        return repr(sorted(content_of(item) for item in constant))
+    return repr(constant)
 
 
 def fingerprint(*data: Any) -> str:

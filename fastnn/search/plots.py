@@ -219,7 +219,7 @@ def plot_random_versus_grid(
         heights = np.interp(across.scaled(tried), scaled, medians)
         above.plot(*curve, color="tab:blue")
         above.scatter(places, heights, color="tab:red", s=18, zorder=3)
-        above.set_title(f"{title}: {len(points)} trials, {len(tried)} values of {across.name}")
+        above.set_title(f"{title}: {len(points)} trials,\n{len(tried)} values of {across.name}")
         above.grid(alpha=0.3)
         for place in places:
             below.axvline(place, color="tab:red", alpha=0.25, linewidth=0.8, zorder=1)

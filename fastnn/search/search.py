@@ -11,7 +11,7 @@ from fastnn._checks import to_array, whole
 from fastnn._version import __version__
 from fastnn.search.fold import Metric
 from fastnn.search.halving import as_halving
-from fastnn.search.journal import Journal, described, fingerprint
+from fastnn.search.journal import Journal, described, described_code, fingerprint
 from fastnn.search.options import FoldOptions, RandomSearchOptions, SearchOptions, with_options
 from fastnn.search.result import SearchResult
 from fastnn.search.runner import Runner
@@ -42,7 +42,8 @@ def random_search(
     Parameters
     ----------
     build : callable
-        Takes a dict of hyperparameters, returns (model, loss, optimizer) or a `fastnn.Trainer`.
+        Takes a dict of hyperparameters, returns (model, loss, optimizer) or a `fastnn.Trainer`,
+        new ones at each call.
         What it draws from fastnn (initial weights) is the trial's own.
     space : mapping of name to dimension
         A distribution (of SciPy, or anything with ``rvs(random_state=generator)``), a list to
@@ -86,7 +87,8 @@ def random_search(
         `fastnn.get_num_threads`; for an executor twice as many as it has workers.
     journal : path, optional
         A file to which each finished trial is appended as a line of JSON. A search that finds its
-        own journal goes on from there.
+        own journal goes on from there; with the code of `build` changed it is another search (what
+        `build` calls is not looked at).
     progress : bool, optional
         Whether to show a progress bar; by default where the standard error is a terminal.
 
@@ -306,7 +308,7 @@ def open_journal(options: SearchOptions, kind: str, study: Study, **rest: Any) -
             "search": kind,
             "fastnn": __version__,
             "seed": study.seed,
-            "build": described(study.build),
+            "build": described_code(study.build),
             "metric": study.metric.name,
             "maximize": study.metric.larger_is_better(study.y),
             "preprocessing": described(study.preprocessing),

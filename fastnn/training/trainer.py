@@ -11,14 +11,14 @@ from fastnn._checks import whole
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.datasets import Augment
 from fastnn.nn import functional
-from fastnn.nn.execution import as_array
+from fastnn.nn.execution import as_array, map_data
 from fastnn.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, MultiMarginLoss
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.random import generator
 from fastnn.training.callbacks import Callback
 from fastnn.training.data import convert, rows_of, training_data
-from fastnn.training.fit import Fit
+from fastnn.training.fit import LEAST_MEASURED_AT_ONCE, Fit
 from fastnn.training.history import History
 from fastnn.training.progress import Progress
 from fastnn.training.step import TrainingStep
@@ -118,7 +118,8 @@ class Trainer:
             Whether each epoch takes the examples in a new order.
         augment : fastnn.datasets.Augment, optional
             What is done to the images X, of uint8 and shape (N, channels, height, width), anew in
-            each epoch. Images of uint8 for validation are normalized by it, and else left alone.
+            each epoch. Images of uint8 for validation are normalized by it, and else left alone;
+            those for `evaluate` and `predict` need ``augment.normalize(X)``.
         seed : int, optional
             Of the shuffling and the augmentation; by default what `manual_seed` began.
         callbacks : iterable of Callback, default=()
@@ -142,6 +143,9 @@ class Trainer:
             If data are not of numbers, or a callback is none.
         TrainingDiverged
             If the loss becomes NaN or infinite. The model keeps the last good parameters.
+        TypeError, ValueError
+            If data, labels or validation data are not what model and loss take, before the first
+            epoch.
         """
         epochs, batch_size = whole("epochs", epochs, 0), whole("batch_size", batch_size, 1)
         rng = generator() if seed is None else np.random.default_rng(seed)
@@ -151,6 +155,8 @@ class Trainer:
         examples = len(flatten_structure(inputs)[0])
         if examples == 0:
             raise ValueError("X: got an empty data set, expected one example or more")
+        if validation_data is not None:
+            self._check_validation((inputs, targets), validation_data, batch_size)
         fit = Fit(
             self,
             inputs,
@@ -166,6 +172,19 @@ class Trainer:
         self.history, self.stop, self.steps_done = History(), None, 0
         fit.run(epochs, keep_best)
         return self.history
+
+    def _check_validation(self, data: tuple, validation_data: tuple, batch_size: int) -> None:
+        """Raises before the first epoch what the validation after it would raise."""
+        held, held_targets = validation_data
+        try:
+            with self.model.evaluating():
+                self.measuring.feed(held, held_targets, max(batch_size, LEAST_MEASURED_AT_ONCE))
+        except (TypeError, ValueError) as error:
+            # What is wrong with the data themselves comes first.
+            inputs, targets = (map_data(lambda array: array[:1], part) for part in data)
+            with self.model.evaluating():
+                self.measuring.feed(inputs, targets)
+            raise type(error)(f"validation_data: {error}") from None
 
     def last_batch(self, most: int | None = None) -> tuple[Any, Any]:
         """Inputs and targets of the step that has just ended, for `Callback.on_step_end`.
@@ -295,7 +314,7 @@ class Trainer:
 
 def checked_callbacks(callbacks: Any) -> list[Callback]:
     """A list of callbacks; TypeError for anything else."""
-    if isinstance(callbacks, Callback):
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: got one {type(callbacks).__name__}, expected a list of them")
     callbacks = list(callbacks)
     for callback in callbacks:

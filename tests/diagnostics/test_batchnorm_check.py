@@ -6,7 +6,7 @@ from data import digits
 from setups import batchnorm_network, convolutional_network, relu_network, seeded, sgd
 
 import fastnn
-from fastnn import diagnostics, nn
+from fastnn import diagnostics, models, nn
 
 LOSS = nn.CrossEntropyLoss()
 
@@ -29,6 +29,17 @@ def test_a_trained_network_passes():
     assert [row["name"] for row in check.data["layers"]] == ["1", "5"]
     assert all(row["shift"] < 0.5 and row["ratio"] < 1.5 for row in check.data["layers"])
     assert check.plot().get_ylabel() == "of the running averages"
+
+
+def test_a_table_has_room_on_its_picture():
+    """Of a network that has not been trained there is nothing to draw but the table."""
+    X, _, y, _ = digits()
+    images = X.reshape(-1, 1, 8, 8)
+    check = diagnostics.batchnorm_check(models.resnet(20, channels=1), LOSS, images[:64], y[:64])
+    ax = check.plot()
+    ax.figure.canvas.draw()
+    inside, text = ax.figure.bbox, ax.texts[0].get_window_extent()
+    assert text.y0 >= inside.y0 and text.x1 <= inside.x1
 
 
 def test_statistics_against_numpy():

@@ -195,6 +195,32 @@ def test_plot():
         assert any(labels), "a log scale of less than a decade has labels too"
 
 
+def test_legends_of_many_layers_leave_room_for_the_lines():
+    monitor = diagnostics.Monitor(every=10, warn=False)
+    layers = [layer for _ in range(12) for layer in (nn.Linear(64, 64), nn.ReLU())]
+    fit(nn.Sequential(*layers, nn.Linear(64, 10)), [monitor], epochs=1)
+    axes = monitor.plot()
+    figure = axes[0].figure
+    figure.canvas.draw()
+    for axis in axes[1:3]:
+        legend, place = axis.get_legend(), axis.get_window_extent()
+        names = [text.get_text() for text in legend.get_texts()]
+        assert (names[0], names[-1], len(names)) == ("0", "24", 8)
+        assert legend.get_title().get_text() == "8 of 13 layers"
+        assert legend.get_window_extent().height < place.height
+        assert (
+            len(
+                {
+                    line.get_color()
+                    if isinstance(line.get_color(), str)
+                    else tuple(line.get_color())
+                    for line in axis.get_lines()
+                }
+            )
+            >= 13
+        )
+
+
 def test_plot_where_no_gradient_is_left():
     monitor = diagnostics.Monitor(every=10, warn=False)
     network = seeded(relu_network)

@@ -79,7 +79,8 @@ class PReLU(Operator):
         x, slope = node.inputs
         require(
             slope.shape in ((1,), (x.columns,)),
-            f"got {slope.example_size} slopes, expected 1 or one for each of {x.columns} channels",
+            f"got slopes of shape {slope.shape}, expected (1,) or one for each channel, "
+            f"({x.columns},)",
         )
         return [same(x)]
 

@@ -53,7 +53,7 @@ class Conv2d(Operator):
         x, weight, bias = node.inputs
         require_image(x)
         geometry = geometry_of(x, weight, node.attributes)
-        filters = weight.shape[0]
+        filters = geometry.filters
         require(
             bias is None or bias.shape == (filters,),
             f"got a bias of shape {shape_of(bias)}, expected {(filters,)}",
@@ -165,6 +165,11 @@ class Conv2dWeight(Operator):
 def geometry_of(x, weight, attributes) -> Geometry:
     """The geometry of a convolution; ValueError where its sizes don't fit each other."""
     height, width, channels = x.example_shape
+    require(
+        len(weight.shape) == 4 and weight.example_size > 0,
+        f"got a weight of shape {weight.shape}, expected (filters, channels / groups, height, "
+        "width), none of them 0",
+    )
     filters, group_channels, *kernel = weight.shape
     groups, stride, dilation = (attributes[n] for n in ("groups", "stride", "dilation"))
     (top, bottom), (left, right) = attributes["padding"]

@@ -33,6 +33,10 @@ class Linear(Operator):
         require(
             len(x.example_shape) >= 1, "got an input of shape (batch,), expected (batch, ..., in)"
         )
+        require(
+            len(weight.shape) == 2 and weight.example_size > 0,
+            f"got a weight of shape {weight.shape}, expected (out, in), none of them 0",
+        )
         out_features, in_features = weight.shape
         require(
             x.columns == in_features,

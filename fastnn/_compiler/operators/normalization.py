@@ -46,8 +46,25 @@ class BatchNorm(Operator):
                 value is None or value.example_shape == (x.columns,),
                 f"got {x.columns} channels (shape {x.shape}), expected {shape_of(value)}",
             )
+        self.check_averages(node)
         statistic = Spec((x.columns,), x.dtype, batched=False)
         return [same(x), statistic, statistic]
+
+    @staticmethod
+    def check_averages(node):
+        """ValueError unless the running averages are whole, and can be moved as they are to be."""
+        _, _, _, running_mean, running_var, batches_tracked = node.inputs
+        require(
+            (running_mean is None) == (running_var is None),
+            "got one of running_mean and running_var, expected both or neither",
+        )
+        momentum = node.attributes["momentum"]
+        moves = node.attributes["training"] and running_mean is not None
+        require(
+            not moves or momentum is not None or batches_tracked is not None,
+            "got momentum=None without a count of batches, expected a momentum or the count "
+            "(num_batches_tracked)",
+        )
 
     def backward(self, node, gradients):
         x, weight, bias = node.inputs[:3]

@@ -62,12 +62,14 @@ def tanh(input: Any) -> Any:
 
 
 @computes_on_arrays("input", elementwise=True)
-def relu(input: Any) -> Any:
+def relu(input: Any, inplace: bool = False) -> Any:
     """``max(x, 0)``; NaN stays NaN.
 
     Parameters
     ----------
     input : array_like
+    inplace : bool, default=False
+        Without effect, for PyTorch's sake.
 
     Returns
     -------
@@ -85,13 +87,15 @@ def relu(input: Any) -> Any:
 
 
 @computes_on_arrays("input", elementwise=True)
-def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """``x`` where positive, else ``negative_slope * x``.
 
     Parameters
     ----------
     input : array_like
     negative_slope : float, default=0.01
+    inplace : bool, default=False
+        Without effect, for PyTorch's sake.
 
     Returns
     -------
@@ -144,13 +148,15 @@ def prelu(input: Any, weight: Any) -> Any:
 
 
 @computes_on_arrays("input", elementwise=True)
-def elu(input: Any, alpha: Any = 1.0) -> Any:
+def elu(input: Any, alpha: Any = 1.0, inplace: bool = False) -> Any:
     """``x`` where positive, else ``alpha * (exp(x) - 1)``.
 
     Parameters
     ----------
     input : array_like
     alpha : float, or Parameter (1,), default=1.0
+    inplace : bool, default=False
+        Without effect, for PyTorch's sake.
 
     Returns
     -------

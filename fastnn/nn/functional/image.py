@@ -9,13 +9,14 @@ from fastnn.nn.functional.record import computes_on_arrays
 
 
 @computes_on_arrays("input")
-def interpolate(input: Any, scale_factor: Any, mode: str = "nearest") -> Any:
+def interpolate(input: Any, *, scale_factor: Any, mode: str = "nearest") -> Any:
     """Larger images: every pixel repeated.
 
     Parameters
     ----------
     input : (batch, channels, height, width)
     scale_factor : int, or (height, width)
+        By name: the second argument of PyTorch's is a size.
     mode : {"nearest"}, default="nearest"
 
     Returns

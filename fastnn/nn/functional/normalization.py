@@ -47,8 +47,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If a shape does not fit the channels, a channel has one value in training, or `eps` is
-        below 0.
+        If a shape does not fit the channels, a channel has one value in training, `eps` is
+        below 0, or there is one running average without the other.
 
     Examples
     --------

@@ -56,7 +56,12 @@ def computes_on_arrays(*batched: str, elementwise: bool = False) -> Callable[[Ca
 
 
 def require_one(function: str, name: str, item: Any) -> None:
-    """TypeError for several traced values where a function takes one."""
+    """TypeError for what is not one traced value, where a function got some."""
+    if item is None:
+        raise TypeError(
+            f"{function}: got None as {name}, expected a traced value: does `forward` return what "
+            "it computes?"
+        )
     if isinstance(item, (tuple, list, dict)):
         raise TypeError(
             f"{function}: got a {type(item).__name__} of {len(item)} traced values as {name}, "
