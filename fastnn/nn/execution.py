@@ -166,15 +166,7 @@ def is_one_array(data: Any) -> bool:
 
 
 def require_batch(array: NDArray) -> None:
-    """ValueError for a single number, as in a list of numbers that was meant for an array.
-
-    TypeError for what is no data at all.
-    """
-    if array.ndim == 0 and array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"input or target: got {type(array.item()).__name__}, expected an array whose first "
-            "axis is the batch"
-        )
+    """ValueError for a single number, as in a list of numbers that was meant for an array."""
     if array.ndim == 0:
         thing = array.item()
         what = "a number" if array.dtype.kind in "biuf" else f"one {type(thing).__name__}"

@@ -147,9 +147,8 @@ def weight_in_graph(graph: Graph, weight: Any, storage_axes: tuple[int, ...]) ->
     elif not isinstance(weight, Parameter):
         weight = to_reals("weight", weight).astype(graph.dtype, copy=False)
     if len(weight.shape) != len(storage_axes):
-        raise ValueError(
-            f"got a weight of shape {weight.shape}, expected one of {len(storage_axes)} axes"
-        )
+        # The shape rule of the operator refuses it, and says for which layer.
+        return in_graph(graph, Parameter(weight) if isinstance(weight, np.ndarray) else weight)
     if isinstance(weight, np.ndarray):
         weight = Parameter(weight, False, storage_axes)
     if isinstance(weight, Parameter):
