@@ -23,7 +23,6 @@ from fastnn._core.simd cimport (
     real,
     v_load,
     v_load_first,
-    v_prefetch_to_write,
     v_set,
     v_store,
     v_store_first,
@@ -31,12 +30,10 @@ from fastnn._core.simd cimport (
 )
 
 cdef enum:
-    # Pixels of a forward tile: sums of so many don't wait for each other, and two make a row of 28.
-    # What is left of a row goes by tiles of at most so many that are nearly the same.
+    # Pixels of a forward tile: so many sums that none waits for its last product, and two tiles make
+    # a row of 28. What is left of a row goes by narrow ones.
     WIDE_TILE = 14
     NARROW_TILE = 8
-    # Pixels from a tile to the output that is fetched meanwhile, to be written by the next but one.
-    FETCH_AHEAD = 28
     # Pixels of dy in registers, beside up to 25 sums.
     GRADIENT_TILE = 4
     # With more channels neighbours in a row lie too far apart for passes by single channels.
@@ -79,8 +76,6 @@ cdef inline void row_tile(
     cdef const real* row
     cdef int i, pixel, tap
     cdef Py_ssize_t r, channel
-    for pixel in range(pixels):
-        v_prefetch_to_write(y + (FETCH_AHEAD + pixel) * filters)
     for pixel in range(pixels):
         sums[pixel] = v_load(start) if start != NULL else v_set(0)
     for r in range(rows):
