@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from convolution_reference import backward_input, backward_weight, forward
 from convolution_runner import ALGORITHMS, Convolution
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from fastnn._compiler.activations import KINDS
 from fastnn._compiler.convolution.algorithm import BACKWARD_INPUT
@@ -54,6 +56,12 @@ CASES = {
     "second layer of LeNet": (3, geometry_of((12, 12), 20, 50, 5)),
     "several bands": (2, geometry_of((40, 30), 20, 33, 5, padding=1)),
     "wide": (1, geometry_of((3, 1500), 1, 3, 3, padding=1)),
+    "rows": (2, geometry_of((8, 8), 3, 16, 3, padding=1)),
+    "rows of seven taps": (3, geometry_of((20, 37), 2, 7, (8, 7), padding=(1, 3))),
+    "rows, stride and dilation down": (
+        2,
+        geometry_of((20, 45), 4, 8, (3, 5), (2, 1), (3, 2), (2, 1)),
+    ),
 }
 EVERY_CASE = pytest.mark.parametrize("case", CASES)
 EVERY_ALGORITHM = pytest.mark.parametrize("name", ["im2col", "direct"])
@@ -155,7 +163,7 @@ def test_columns_at_any_number_of_threads_give_the_same_bits(case, rng):
 
 
 @EVERY_ALGORITHM
-@pytest.mark.parametrize("case", ["padded", "groups", "stride", "1x1"])
+@pytest.mark.parametrize("case", ["padded", "groups", "stride", "1x1", "rows"])
 @pytest.mark.parametrize("activation", [kind for kind in KINDS if kind != "identity"])
 def test_activations(name, case, activation, rng):
     geometry, x, weight, _ = setup(case, "float64", rng)
@@ -196,10 +204,38 @@ DEFINITIONS = {
 }
 
 
+@given(
+    images=st.integers(1, 9),
+    image=st.tuples(st.integers(1, 12), st.integers(1, 45)),
+    channels=st.integers(1, 5),
+    filters=st.integers(1, 17),
+    kernel=st.tuples(st.integers(1, 8), st.sampled_from([1, 3, 4, 5, 7])),
+    padding=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+@settings(max_examples=60)
+def test_few_channels_and_filters(images, image, channels, filters, kernel, padding, dtype):
+    assume(all(image[d] + 2 * padding[d] >= kernel[d] for d in (0, 1)))
+    geometry = geometry_of(image, channels, filters, kernel, padding=padding)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((images, *image, channels)).astype(dtype)
+    weight = rng.standard_normal((*kernel, channels, filters)).astype(dtype)
+    bias = rng.standard_normal(filters).astype(dtype)
+    dy = rng.standard_normal((images, *geometry.out_image, filters)).astype(dtype)
+    convolution = Convolution("direct", geometry, dtype, 2)
+    exact, absolute = forward(x, weight, geometry)
+    y = convolution.forward(x, weight, bias)
+    assert_exact(y, exact + bias, absolute + np.abs(bias), geometry.depth)
+    dweight, _ = convolution.backward_parameters(x, dy)
+    exact, absolute = backward_weight(x, dy, geometry)
+    assert_exact(dweight, exact, absolute, images * geometry.pixels)
+
+
 @EVERY_ALGORITHM
+@pytest.mark.parametrize("case", ["padded", "rows"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_bad_values_reach_what_they_touch_and_nothing_else(name, bad, rng):
-    geometry, x, weight, dy = setup("padded", "float32", rng)
+def test_bad_values_reach_what_they_touch_and_nothing_else(name, bad, case, rng):
+    geometry, x, weight, dy = setup(case, "float32", rng)
     convolution = Convolution(name, geometry, "float32")
     x[0, 3, 3, 2] = bad
     y = convolution.forward(x, weight)

@@ -13,7 +13,8 @@ winograd_few       3 x 3 kernels, stride 1, in the inference of an image or a fe
                    weights takes longer than the products
 winograd           3 x 3 and 5 x 5 kernels, stride 1, and enough channels on both sides to pay for
                    the transforms
-direct             everything else
+direct             everything else (few channels and filters, as in first layers, by tiles of their
+                   own: kernels/row_tile.pxd)
 im2col             what has offsets beyond an int; else the textbook's way, for comparison
 =================  ================================================================================
 """

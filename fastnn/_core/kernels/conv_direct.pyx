@@ -6,6 +6,7 @@ tile reads them in one stream:
     group ▶ panel of output channels ▶ phase ▶ tap ▶ channel ▶ the panel's output channels
 
 Forward and backward to the input are one loop over bands of the output, which the threads share.
+Forward to one vector of filters goes by pixels of a row, which share their inputs (row_tile.pxd).
 """
 
 from cython.parallel cimport prange, threadid
@@ -29,6 +30,7 @@ from fastnn._core.kernels.patches cimport (
     take_band,
     tap_table,
 )
+from fastnn._core.kernels.row_tile cimport row_product, shares_inputs
 from fastnn._core.simd cimport LANES, real
 from fastnn._core.step cimport Step, publish
 
@@ -44,6 +46,7 @@ cdef struct Job:
     Convolution g
     Patches patches
     bint backward
+    bint by_rows            # of pixels that share their inputs (row_tile.pxd)
     real* y                 # or dx
     const real* x           # or dy
     const real* weight      # prepared
@@ -121,14 +124,22 @@ cdef void convolve_block(
     const Job* job, const real* band, const int* pixels, const int* outputs, const int* taps,
     Py_ssize_t count, Py_ssize_t depth, Py_ssize_t depth_before, Py_ssize_t whole_depth,
     const real* weight, real* y, const real* start, const real* output,
-    Py_ssize_t columns,
+    Py_ssize_t columns, Py_ssize_t before,
 ) noexcept nogil:
     """`count` pixels of all panels of a group, through the taps of a phase.
 
-    These lie behind the `depth_before` of the phases before, in a panel of `whole_depth`.
+    These lie behind the `depth_before` of the phases before, in a panel of `whole_depth`. The first
+    pixel has `before` to its left.
     """
     cdef Py_ssize_t panel, panels = panel_count(columns), first, vectors, last_lanes
     cdef Py_ssize_t piece, pieces = max(ceiling(depth, BLOCK_DEPTH), <Py_ssize_t>1), k, k_end
+    if job.by_rows:
+        row_product(job.g.kernel_width, depth // (job.g.kernel_width * job.g.channels),
+                    job.g.channels, count, before, job.patches.grid_width, band, pixels, taps,
+                    weight + depth_before * LANES, y, outputs, columns, start)
+        if job.g.activation:
+            finish(job, y, NULL, outputs, count, columns)
+        return
     for panel in range(panels):
         panel_bounds(panel, panels, columns, &first, &vectors, &last_lanes)
         for piece in range(pieces):
@@ -151,8 +162,10 @@ cdef void convolve_rows(const Job* job, const Band* band, const Space* space) no
     cdef Py_ssize_t whole_depth = job.g.kernel_height * job.g.kernel_width * channels
     cdef Py_ssize_t before = band.first_image * p.out_height * p.out_width * p.out_channels
     cdef Py_ssize_t phase_height, phase_width, group, n, block, pixel, out
-    cdef Py_ssize_t depth_before = 0
+    cdef Py_ssize_t depth_before = 0, pixels_of_block = BLOCK_PIXELS
     cdef Taps taps
+    if job.by_rows and p.grid_width < BLOCK_PIXELS:  # whole rows
+        pixels_of_block = BLOCK_PIXELS // p.grid_width * p.grid_width
     for phase_height in range(p.out_stride_height):
         for phase_width in range(p.out_stride_width):
             n = pixel_tables(space.pixels, space.outputs, p, band, phase_height, phase_width)
@@ -160,16 +173,17 @@ cdef void convolve_rows(const Job* job, const Band* band, const Space* space) no
                              band.first_row)
             for group in range(job.g.groups):
                 out = before + group * columns
-                for block in range(ceiling(n, BLOCK_PIXELS)):
-                    pixel = block * BLOCK_PIXELS
+                for block in range(ceiling(n, pixels_of_block)):
+                    pixel = block * pixels_of_block
                     convolve_block(
                         job, band.data + group * channels, space.pixels + pixel,
                         space.outputs + pixel, space.taps,
-                        min(<Py_ssize_t>BLOCK_PIXELS, n - pixel), taps.count,
+                        min(pixels_of_block, n - pixel), taps.count,
                         depth_before + taps.outside,
                         whole_depth, job.weight + group * padded_columns(columns) * whole_depth,
                         job.y + out, job.start + group * columns if job.start != NULL else NULL,
-                        job.output + out if job.output != NULL else NULL, columns)
+                        job.output + out if job.output != NULL else NULL, columns,
+                        pixel % p.grid_width)
             depth_before += taps.of_phase
 
 
@@ -209,7 +223,8 @@ cdef void conv2d_direct_forward(
     Convolution g, real slope, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """y = f(conv(x, weight) + bias)"""
-    cdef Job job = Job(g, patches_of_input(&g), False, y, x, weight, bias, NULL, slope)
+    cdef Job job = Job(g, patches_of_input(&g), False, shares_inputs(&g), y, x, weight, bias, NULL,
+                       slope)
     convolve(&job, workspace, workspace_per_thread, threads)
 
 
@@ -221,7 +236,7 @@ cdef void conv2d_direct_backward_input(
     Convolution g, real slope, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """dx = the gradient of conv to its input, times the derivative of the activation that made x"""
-    cdef Job job = Job(g, patches_of_gradient(&g), True, dx, dy, weight, NULL, x, slope)
+    cdef Job job = Job(g, patches_of_gradient(&g), True, False, dx, dy, weight, NULL, x, slope)
     convolve(&job, workspace, workspace_per_thread, threads)
 
 

@@ -5,6 +5,7 @@
 It sums over all pixels of all images. The bands are split in a fixed number of parts, each with a
 partial sum of its own, and these are added in order: the result is the same at any number of
 threads. Where partial sums are large there are fewer of them, and slices of the taps are tasks too.
+Where the filters are one vector, pixels of a row share their inputs (row_tile.pxd).
 """
 
 from cython.parallel cimport prange, threadid
@@ -23,6 +24,7 @@ from fastnn._core.kernels.patches cimport (
     take_band,
     tap_table,
 )
+from fastnn._core.kernels.row_tile cimport row_gradient, shares_inputs
 from fastnn._core.simd cimport (
     LANES,
     TILE_ROWS,
@@ -85,6 +87,7 @@ cdef struct Sum:
     # Partial sums of dweight and dbias over parts of the bands; slices of the taps are tasks too
     Convolution g
     Patches patches
+    bint by_rows          # of pixels that share their inputs (row_tile.pxd)
     const real* x
     const real* dy
     real* partial
@@ -135,6 +138,13 @@ cdef void sum_task(const Sum* sum, Py_ssize_t task, char* workspace) noexcept no
         for block in range(ceiling(n, BLOCK_PIXELS)):
             pixel = block * BLOCK_PIXELS
             count = min(<Py_ssize_t>BLOCK_PIXELS, n - pixel)
+            if sum.by_rows:
+                row_gradient(sum.g.kernel_width, sum.g.kernel_height, channels, count,
+                             pixel % p.grid_width, p.grid_width, band.data, space.pixels + pixel,
+                             sum.g.dilation_height * p.row_stride, dy + space.outputs[pixel], dweight,
+                             filters)
+                add_pixels(dbias, dy + space.outputs[pixel], count, filters)
+                continue
             ahead = next_block(p, &band, dy + space.outputs[pixel + count - 1],
                                band.data + space.pixels[pixel + count - 1] + space.taps[sum.depth - 1],
                                count)
@@ -176,7 +186,10 @@ cdef void conv2d_direct_backward_parameters(
     sum.parts = min(max(PARTIAL_ELEMENTS // ((sum.depth + 1) * g.filters), <Py_ssize_t>1),
                     <Py_ssize_t>PARTS, sum.patches.bands,
                     ceiling(g.images * g.out_height * g.out_width, LEAST_PIXELS))
-    sum.slices = min(ceiling(PARTS, sum.parts), ceiling(sum.depth, 4 * TILE_ROWS))
+    sum.by_rows = shares_inputs(&g)
+    sum.slices = 1
+    if not sum.by_rows:
+        sum.slices = min(ceiling(PARTS, sum.parts), ceiling(sum.depth, 4 * TILE_ROWS))
     if threads == 1:
         for task in range(sum.parts * sum.slices):
             sum_task(&sum, task, workspace)
