@@ -42,11 +42,17 @@ cdef enum:
     # Depth of a panel that is used before it is left: 192 KB, in L2 beside the band.
     BLOCK_DEPTH = 1024
 
+cdef struct Job
+
+ctypedef void (*ConvolvePart)(const Job* job, const Band* band, const Space* space) noexcept nogil
+
 cdef struct Job:
     Convolution g
     Patches patches
     bint backward
-    bint by_rows            # of pixels that share their inputs (row_tile.pxd)
+    # convolve_rows, or convolve_pixel_rows; through a pointer, so that neither's tiles are compiled
+    # into the other's loops
+    ConvolvePart convolve_part
     real* y                 # or dx
     const real* x           # or dy
     const real* weight      # prepared
@@ -124,22 +130,14 @@ cdef void convolve_block(
     const Job* job, const real* band, const int* pixels, const int* outputs, const int* taps,
     Py_ssize_t count, Py_ssize_t depth, Py_ssize_t depth_before, Py_ssize_t whole_depth,
     const real* weight, real* y, const real* start, const real* output,
-    Py_ssize_t columns, Py_ssize_t before,
+    Py_ssize_t columns,
 ) noexcept nogil:
     """`count` pixels of all panels of a group, through the taps of a phase.
 
-    These lie behind the `depth_before` of the phases before, in a panel of `whole_depth`. The first
-    pixel has `before` to its left.
+    These lie behind the `depth_before` of the phases before, in a panel of `whole_depth`.
     """
     cdef Py_ssize_t panel, panels = panel_count(columns), first, vectors, last_lanes
     cdef Py_ssize_t piece, pieces = max(ceiling(depth, BLOCK_DEPTH), <Py_ssize_t>1), k, k_end
-    if job.by_rows:
-        row_product(job.g.kernel_width, depth // (job.g.kernel_width * job.g.channels),
-                    job.g.channels, count, before, job.patches.grid_width, band, pixels, taps,
-                    weight + depth_before * LANES, y, outputs, columns, start)
-        if job.g.activation:
-            finish(job, y, NULL, outputs, count, columns)
-        return
     for panel in range(panels):
         panel_bounds(panel, panels, columns, &first, &vectors, &last_lanes)
         for piece in range(pieces):
@@ -162,10 +160,8 @@ cdef void convolve_rows(const Job* job, const Band* band, const Space* space) no
     cdef Py_ssize_t whole_depth = job.g.kernel_height * job.g.kernel_width * channels
     cdef Py_ssize_t before = band.first_image * p.out_height * p.out_width * p.out_channels
     cdef Py_ssize_t phase_height, phase_width, group, n, block, pixel, out
-    cdef Py_ssize_t depth_before = 0, pixels_of_block = BLOCK_PIXELS
+    cdef Py_ssize_t depth_before = 0
     cdef Taps taps
-    if job.by_rows and p.grid_width < BLOCK_PIXELS:  # whole rows
-        pixels_of_block = BLOCK_PIXELS // p.grid_width * p.grid_width
     for phase_height in range(p.out_stride_height):
         for phase_width in range(p.out_stride_width):
             n = pixel_tables(space.pixels, space.outputs, p, band, phase_height, phase_width)
@@ -173,18 +169,38 @@ cdef void convolve_rows(const Job* job, const Band* band, const Space* space) no
                              band.first_row)
             for group in range(job.g.groups):
                 out = before + group * columns
-                for block in range(ceiling(n, pixels_of_block)):
-                    pixel = block * pixels_of_block
+                for block in range(ceiling(n, BLOCK_PIXELS)):
+                    pixel = block * BLOCK_PIXELS
                     convolve_block(
                         job, band.data + group * channels, space.pixels + pixel,
                         space.outputs + pixel, space.taps,
-                        min(pixels_of_block, n - pixel), taps.count,
+                        min(<Py_ssize_t>BLOCK_PIXELS, n - pixel), taps.count,
                         depth_before + taps.outside,
                         whole_depth, job.weight + group * padded_columns(columns) * whole_depth,
                         job.y + out, job.start + group * columns if job.start != NULL else NULL,
-                        job.output + out if job.output != NULL else NULL, columns,
-                        pixel % p.grid_width)
+                        job.output + out if job.output != NULL else NULL, columns)
             depth_before += taps.of_phase
+
+
+cdef void convolve_pixel_rows(const Job* job, const Band* band, const Space* space) noexcept nogil:
+    """As convolve_rows, forward, where the pixels of a row share their inputs."""
+    cdef const Patches* p = &job.patches
+    cdef Py_ssize_t filters = p.out_channels, pixel = 0, count, n, block = BLOCK_PIXELS
+    cdef real* y = job.y + band.first_image * p.out_height * p.out_width * filters
+    cdef Taps taps
+    if p.grid_width < BLOCK_PIXELS:
+        block = BLOCK_PIXELS // p.grid_width * p.grid_width  # whole rows
+    n = pixel_tables(space.pixels, space.outputs, p, band, 0, 0)
+    taps = tap_table(space.taps, p, &job.g, False, 0, 0, band.first_row)
+    while pixel < n:
+        count = min(block, n - pixel)
+        row_product(job.g.kernel_width, taps.count // (job.g.kernel_width * job.g.channels),
+                    job.g.channels, count, pixel % p.grid_width, p.grid_width,
+                    band.data, space.pixels + pixel, space.taps, job.weight + taps.outside * LANES,
+                    y, space.outputs + pixel, filters, job.start)
+        if job.g.activation:
+            finish(job, y, NULL, space.outputs + pixel, count, filters)
+        pixel += count
 
 
 cdef void convolve_band(const Job* job, Py_ssize_t index, char* workspace) noexcept nogil:
@@ -193,13 +209,13 @@ cdef void convolve_band(const Job* job, Py_ssize_t index, char* workspace) noexc
     cdef Band band = take_band(job.x, p, index, space.band), part
     cdef Py_ssize_t image, row
     if not p.by_borders:
-        convolve_rows(job, &band, &space)
+        job.convolve_part(job, &band, &space)
         return
     for image in range(band.images):
         row = 0
         while row < band.rows:
             part = part_of_band(p, &band, image, row)
-            convolve_rows(job, &part, &space)
+            job.convolve_part(job, &part, &space)
             row += part.rows
 
 
@@ -223,8 +239,9 @@ cdef void conv2d_direct_forward(
     Convolution g, real slope, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """y = f(conv(x, weight) + bias)"""
-    cdef Job job = Job(g, patches_of_input(&g), False, shares_inputs(&g), y, x, weight, bias, NULL,
-                       slope)
+    cdef Job job = Job(g, patches_of_input(&g), False, convolve_rows, y, x, weight, bias, NULL, slope)
+    if shares_inputs(&g):
+        job.convolve_part = convolve_pixel_rows
     convolve(&job, workspace, workspace_per_thread, threads)
 
 
@@ -236,7 +253,7 @@ cdef void conv2d_direct_backward_input(
     Convolution g, real slope, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """dx = the gradient of conv to its input, times the derivative of the activation that made x"""
-    cdef Job job = Job(g, patches_of_gradient(&g), True, False, dx, dy, weight, NULL, x, slope)
+    cdef Job job = Job(g, patches_of_gradient(&g), True, convolve_rows, dx, dy, weight, NULL, x, slope)
     convolve(&job, workspace, workspace_per_thread, threads)
 
 
