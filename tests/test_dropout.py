@@ -166,10 +166,10 @@ def test_nan_and_infinity_are_not_hidden():
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 def test_p_out_of_range(p):
-    with pytest.raises(ValueError, match="expected 0 <= p <= 1"):
+    with pytest.raises(ValueError, match=f"got p={p}, expected 0 to 1"):
         nn.Dropout(p)
     for function in (nn.functional.dropout, nn.functional.dropout2d):
-        with pytest.raises(ValueError, match="expected 0 <= p <= 1"):
+        with pytest.raises(ValueError, match=f"got p={p}, expected 0 to 1"):
             function(np.ones((1, 2, 3, 3)), p, training=False)
 
 

@@ -134,7 +134,7 @@ REFUSED = {
     "numpy": (lambda m, x: F.linear(x, np.exp(m.weight)), TypeError, "would be compiled in"),
     "data as weight": (lambda m, x: F.linear(x, x), TypeError, "can't depend on the input"),
     "mask": (lambda m, x: F.linear(x, F.dropout(W)), TypeError, "computed once for all runs"),
-    "axes": (lambda m, x: F.linear(x, m.bias), ValueError, "expected one of 2 axes"),
+    "axes": (lambda m, x: F.linear(x, m.bias), ValueError, r"shape \(6,\), expected \(out, in\)"),
 }
 
 
