@@ -72,8 +72,7 @@ class Passes:
 
     def __init__(self, layer: ImageLayer, x: NDArray, dy: NDArray):
         from fastnn._compiler.autodiff import differentiate
-        from fastnn._compiler.compile import parameter_gradients, trainable
-        from fastnn._compiler.fuse import optimize
+        from fastnn._compiler.compile import optimize, parameter_gradients, trainable
         from fastnn._compiler.graph import Graph, Spec
         from fastnn._compiler.layout import CHANNELS_LAST
         from fastnn._compiler.lower import lower
