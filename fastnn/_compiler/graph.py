@@ -141,8 +141,8 @@ class Graph:
 
     def combine(self, name: str, a: Value, b: Any) -> Value:
         """An elementwise operator of two operands."""
-        if not isinstance(b, Value) and hasattr(b, "as_value"):  # a parameter
-            b = b.as_value()
+        if not isinstance(b, Value) and hasattr(b, "_as_value"):  # a parameter
+            b = b._as_value()
         if b is BATCH_SIZE:
             float(b)  # says that there is none yet
         if not isinstance(b, Value):

@@ -169,7 +169,7 @@ class Parameter:
     def __reduce__(self):
         return Parameter, (np.array(self.data), self.requires_grad, self.storage_axes)
 
-    def in_graph(self, graph: Graph) -> Value:
+    def _in_graph(self, graph: Graph) -> Value:
         """The value of a graph that stands for it, in the order of its storage."""
         if self.dtype != graph.dtype:
             raise TypeError(
@@ -186,7 +186,7 @@ class Parameter:
             )
         return np.array(self.data, dtype=dtype) if copy is not False else self.data
 
-    def as_value(self) -> Value:
+    def _as_value(self) -> Value:
         """What arithmetic inside a `forward` computes with."""
         from fastnn.nn.functional.record import plain_in_graph  # which needs parameters
 
@@ -198,25 +198,25 @@ class Parameter:
     @property
     def T(self) -> Any:
         """A matrix transposed, for a weight that is shared the other way round."""
-        return self.data.T if traced_graph() is None else self.as_value().T
+        return self.data.T if traced_graph() is None else self._as_value().T
 
     def __add__(self, other):
-        return self.as_value() + other
+        return self._as_value() + other
 
     def __sub__(self, other):
-        return self.as_value() - other
+        return self._as_value() - other
 
     def __rsub__(self, other):
-        return other - self.as_value()
+        return other - self._as_value()
 
     def __mul__(self, other):
-        return self.as_value() * other
+        return self._as_value() * other
 
     def __truediv__(self, other):
-        return self.as_value() / other
+        return self._as_value() / other
 
     def __neg__(self):
-        return -self.as_value()
+        return -self._as_value()
 
     __radd__, __rmul__ = __add__, __mul__
 

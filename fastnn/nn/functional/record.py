@@ -108,7 +108,7 @@ def in_graph(graph: Graph, thing: Any) -> Value | None:
     if thing is None or isinstance(thing, Value):
         return thing
     if isinstance(thing, Parameter):
-        return thing.in_graph(graph)
+        return thing._in_graph(graph)
     # A kernel reads, and may write, the array itself: it has to be what the kernel takes it for.
     array = np.asarray(thing)
     dtype = "int64" if array.ndim == 0 and array.dtype == np.int64 else graph.dtype
@@ -153,7 +153,7 @@ def weight_in_graph(graph: Graph, weight: Any, storage_axes: tuple[int, ...]) ->
         weight = Parameter(weight, False, storage_axes)
     if isinstance(weight, Parameter):
         if weight.storage_axes == storage_axes:
-            return weight.in_graph(graph)
+            return weight._in_graph(graph)
         weight = plain_in_graph(graph, weight)
     for count, rows, columns in transpositions(weight.shape, storage_axes):
         (weight,) = graph.record("transpose", [weight], count=count, rows=rows, columns=columns)
@@ -162,7 +162,7 @@ def weight_in_graph(graph: Graph, weight: Any, storage_axes: tuple[int, ...]) ->
 
 def plain_in_graph(graph: Graph, parameter: Parameter) -> Value:
     """A parameter as a value whose memory is in the order of its shape, as of all values."""
-    value = parameter.in_graph(graph)
+    value = parameter._in_graph(graph)
     steps = transpositions(parameter.shape, parameter.storage_axes)
     for count, rows, columns in reversed(steps):
         (value,) = graph.record("transpose", [value], count=count, rows=columns, columns=rows)
