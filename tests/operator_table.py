@@ -41,6 +41,17 @@ class Function(nn.Module):
         return self.function(*values)
 
 
+class OwnLinear(nn.Module):
+    """x W^T with a weight that lies in memory in the order of its shape."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(np.zeros((width + 1, width)))
+
+    def forward(self, x: Any) -> Any:
+        return functional.linear(x, self.weight)
+
+
 class Residual(nn.Module):
     """x + f(x)"""
 
@@ -190,6 +201,7 @@ ACTIVATIONS = [
 LINEAR = [
     Case("Linear", linear_layer, matrix, linear, tolerance=16),
     Case("Linear without bias", lambda width: linear_layer(width, bias=False), matrix, linear, 16),
+    Case("Linear, weight in the order of its shape", OwnLinear, matrix, linear, tolerance=16),
     Case("Linear, 3 axes", linear_layer, matrices_of(3), linear, tolerance=16),
     *[
         Case(

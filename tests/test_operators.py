@@ -23,6 +23,7 @@ from operator_table import TABLE
 
 import fastnn
 from fastnn import nn
+from fastnn._compiler.graph import OPERATORS, Graph
 from fastnn._core import dispatch
 
 DTYPES = (np.float32, np.float64)
@@ -31,6 +32,29 @@ WIDTHS = (1, 3, 10, 17, 48, 100)
 EVERY_CASE = [*TABLE, *IMAGES, *CONVOLUTIONS]
 every_case = pytest.mark.parametrize("case", EVERY_CASE, ids=str)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+
+
+# What no row can have: random results (test_dropout.py), updates (test_optim.py), and what passes
+# put in the place of other nodes (test_graphs.py, test_constants.py).
+WITHOUT_ROW = {
+    *("dropout", "dropout_backward", "dropout_channels", "dropout_channels_backward"),
+    *("sgd_update", "count_step", "squared_norm", "clip_factor"),
+    *("add_gradient", "fold_batchnorm"),
+}
+
+
+def test_every_operator_has_a_row(monkeypatch):
+    recorded = set()
+    make_node = Graph.make_node
+
+    def watch(graph, name, *arguments, **attributes):
+        recorded.add(name)
+        return make_node(graph, name, *arguments, **attributes)
+
+    monkeypatch.setattr(Graph, "make_node", watch)
+    for case in EVERY_CASE:
+        gradients(make(case, 6, 17))
+    assert set(OPERATORS) - WITHOUT_ROW <= recorded
 
 
 @every_case

@@ -18,11 +18,13 @@ from fastnn._core.kernels.vector_math cimport ELU, LEAKY_RELU, reduced_argument,
 from fastnn._core.simd cimport (
     LANES,
     real,
+    v_at_least,
     v_less,
     v_load,
     v_load_first,
     v_scale_by_power,
     v_select,
+    v_select_not_positive,
     v_set,
     v_store,
     v_store_first,
@@ -62,7 +64,7 @@ cdef inline vreal elu_gradient(vreal* dx, vreal dy, vreal x, vreal alpha) noexce
     cdef vmask positive = v_less(v_set(0), x)
     cdef vreal power
     x = v_zero_where(positive, x)
-    x = v_select(v_less(x, v_set(lowest)), v_set(lowest), x)
+    x = v_at_least(x, lowest)
     cdef vreal r = reduced_argument(x, &power)
     cdef vreal scale = v_scale_by_power(v_set(1), power)
     cdef vreal scaled_expm1 = scale * taylor_expm1(r)
@@ -194,12 +196,12 @@ cdef void activate_bands(
         i = 0
         while i + LANES <= count:
             value = v_load(x + i)
-            v_store(y + i, v_select(v_less(v_set(0), value), value, v_load(slope + i) * value))
+            v_store(y + i, v_select_not_positive(value, v_load(slope + i) * value, value))
             i += LANES
         if i < count:
             value = v_load_first(x + i, count - i)
-            v_store_first(y + i, v_select(v_less(v_set(0), value), value,
-                                          v_load_first(slope + i, count - i) * value), count - i)
+            v_store_first(y + i, v_select_not_positive(
+                value, v_load_first(slope + i, count - i) * value, value), count - i)
         y += count
         x += count
         n -= count
