@@ -170,16 +170,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    ways = libraries(options.threads)
-    print("| task          | library        | mean accuracy | mean time   | accuracy by seed |")
-    print("| ------------- | -------------- | ------------- | ----------- | ---------------- |")
+    tasks = []
     for name in options.only or TASKS:
         task = TASKS[name]
         folder: NDArray | str | None = vars(options).get(task.folder or "", "")
         if folder is None:
             print(f"note: no lines for {name}: give --{task.folder}")
             continue
-        task.load(folder)
+        task.load(folder)  # all before the first training, which may take minutes
+        tasks.append(task)
+    ways = libraries(options.threads)
+    print("| task          | library        | mean accuracy | mean time   | accuracy by seed |")
+    print("| ------------- | -------------- | ------------- | ----------- | ---------------- |")
+    for task in tasks:
         report(task, options.epochs or task.epochs, options.seeds, ways)
 
 
