@@ -89,6 +89,14 @@ def in_range(name: str, value: Any, least: float = -math.inf, most: float = math
     return float(value)
 
 
+def above_zero(name: str, value: Any) -> float:
+    """`value` as a float; ValueError unless it is a number above 0 (infinity is one)."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and value > 0):
+        raise ValueError(f"got {name}={value!r}, expected a number above 0")
+    return float(value)
+
+
 def is_whole(number: Any, least: int) -> bool:
     """Whether it is a whole number of `least` or more."""
     is_number = isinstance(number, (int, np.integer)) and not isinstance(number, bool)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._checks import to_array, to_reals
+from fastnn._checks import above_zero, in_range, to_array, to_reals, whole
 from fastnn._compiler import compile_gradient
 from fastnn._compiler.trace import flatten_structure, rebuild_structure
 from fastnn.nn.execution import (
@@ -178,12 +178,21 @@ def gradient_check(
     GradientCheck
         True in a condition if all is well; ``print`` shows a line for each array.
 
+    Raises
+    ------
+    ValueError
+        If `eps` is not above 0, `atol` or `rtol` below 0, or `samples` no whole number of 1 or
+        more.
+
     Examples
     --------
     >>> import numpy as np, fastnn
     >>> bool(fastnn.gradient_check(fastnn.nn.Linear(3, 2), np.ones((4, 3))))
     True
     """
+    eps = above_zero("eps", eps)
+    atol, rtol = in_range("atol", atol, 0), in_range("rtol", rtol, 0)
+    samples = None if samples is None else whole("samples", samples, 1)
     rng = np.random.default_rng(seed)
     module = copy.deepcopy(module).astype(np.float64)
     arrays = [as_array(leaf) for leaf in flatten_structure(list(inputs))]

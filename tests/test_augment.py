@@ -285,7 +285,15 @@ def test_images_are_checked():
 
 def test_what_is_no_augment_and_no_precision():
     images = random_images(2, 1, 3, 3)
-    with pytest.raises(TypeError, match="expected an Augment"):
-        datasets.batches(images, augment=datasets.Augment)
+    trainer, labels = trainer_of(small_network()), np.zeros(2, int)
+    for call in (
+        lambda augment: datasets.batches(images, augment=augment),
+        lambda augment: trainer.fit(images, labels, augment=augment),
+        lambda augment: trainer.step.epoch(images, labels, augment=augment),
+    ):
+        with pytest.raises(TypeError, match="augment: got the class Augment, expected an object"):
+            call(datasets.Augment)
+        with pytest.raises(TypeError, match="augment: got True, expected an object"):
+            call(True)
     with pytest.raises(TypeError, match="got dtype float16"):
         datasets.Augment().normalize(images, "float16")

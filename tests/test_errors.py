@@ -22,6 +22,10 @@ def step(model):
     return fastnn.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
 
 
+def step_with(**options):
+    return fastnn.TrainingStep(nn.Linear(6, 3), nn.CrossEntropyLoss(), optim.SGD(), **options)
+
+
 X = np.ones((4, 6), np.float32)
 Y = np.array([0, 1, 2, 0])
 
@@ -551,7 +555,17 @@ def test_pullback_after_the_parameters_have_moved(model):
         (lambda: nn.functional.batch_norm(X, eps=-1.0, training=True), "got eps=-1.0"),
         (lambda: nn.BatchNorm1d(6, eps=-1), "got eps=-1, expected 0 or more"),
         (lambda: nn.BatchNorm1d(6, momentum=5), "got momentum=5, expected 0 to 1"),
-        (lambda: nn.BatchNorm2d(6)(X), r"BatchNorm2d: got shape \(batch, 6\), expected"),
+        (
+            lambda: nn.Sequential(nn.Linear(6, 6), nn.BatchNorm2d(6))(X),
+            r"layer '1' \(BatchNorm2d\): got shape \(batch, 6\), expected",
+        ),
+        (lambda: nn.Sequential(nn.Softmax(dim=0))(X), r"layer '0' \(softmax\): got dim=0 for"),
+        (lambda: step_with(max_grad_norm="a"), "got max_grad_norm='a', expected a number above 0"),
+        (lambda: step_with(max_grad_norm=np.nan), "got max_grad_norm=nan, expected a number"),
+        (lambda: step_with(max_grad_norm=0), "got max_grad_norm=0, expected a number above 0"),
+        (lambda: fastnn.gradient_check(nn.Tanh(), X, samples=0), "got samples=0, expected a whole"),
+        (lambda: fastnn.gradient_check(nn.Tanh(), X, eps=0), "got eps=0, expected a number above"),
+        (lambda: fastnn.gradient_check(nn.Tanh(), X, rtol=-1), "got rtol=-1, expected 0 or more"),
         (lambda: nn.Linear(6.0, 2), "Linear: got in_features=6.0, expected a whole number"),
     ],
 )

@@ -288,6 +288,10 @@ def test_what_is_wrong_with_the_data_comes_before_the_validation_data(X, y):
         trainer_of(network()).fit(X[:, :3], y, epochs=1, validation_data=(X[:, :3], y))
 
 
+def test_none_stands_for_no_callbacks(X, y):
+    assert len(trainer_of(network()).fit(X, y, epochs=1, callbacks=None)["loss"]) == 1
+
+
 def test_a_function_is_no_list_of_callbacks(X, y):
     with pytest.raises(TypeError, match="callbacks: got one builtin_function_or_method"):
         trainer_of(network()).fit(X, y, epochs=1, callbacks=print)

@@ -120,10 +120,13 @@ class Graph:
         try:
             specs = operator.infer(node)
         except ValueError as error:
-            where = f"layer {self.layer!r} ({name}): " if self.layer else f"{name}: "
-            raise ValueError(where + str(error)) from None
+            raise ValueError(f"{self.where(name)}: {error}") from None
         node.outputs = [Value(self, spec, producer=node) for spec in specs]
         return node
+
+    def where(self, name: str) -> str:
+        """What an error about an operator begins with: the layer that is traced, if any is."""
+        return f"layer {self.layer!r} ({name})" if self.layer else name
 
     def insert(self, position: int, node: Node) -> None:
         """Puts a node before the one at `position`, forward or backward as that one is."""

@@ -96,7 +96,7 @@ class Augment:
         -------
         ndarray, shape (N, channels, height, width)
         """
-        images = check_images(X)
+        images = images_to_augment(X, self)
         plain = Augment(0, False, self.mean, self.std)
         return plain.compiled(images, dtype, 0).batch(images, np.arange(len(images)))
 
@@ -127,8 +127,11 @@ class Augment:
         )
 
 
-def check_images(X: ArrayLike) -> NDArray[np.uint8]:
-    """C-contiguous images of bytes, or TypeError, ValueError."""
+def images_to_augment(X: ArrayLike, augment: Augment) -> NDArray[np.uint8]:
+    """C-contiguous images of bytes; TypeError, ValueError if `X` or `augment` is something else."""
+    if not isinstance(augment, Augment):
+        got = f"the class {augment.__name__}" if isinstance(augment, type) else repr(augment)
+        raise TypeError(f"augment: got {got}, expected an object such as Augment(crop_padding=4)")
     images = to_array(X)
     if images.dtype != np.uint8:
         raise TypeError(f"augment: got images of {images.dtype}, expected uint8")

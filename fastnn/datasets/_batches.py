@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from fastnn._checks import to_array
-from fastnn.datasets._augment import Augment, check_images
+from fastnn.datasets._augment import Augment, images_to_augment
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -82,7 +82,7 @@ def batches(
     Raises
     ------
     TypeError
-        If `batch_size` is not an integer, or `augment` is given and `X` not of uint8.
+        If `batch_size` is not an integer, `augment` no `Augment`, or with it `X` not of uint8.
     ValueError
         If there are no samples, if `X` and `y` differ in length, or if `batch_size` is below 1.
         Errors are raised by the call, not when the first batch is taken.
@@ -113,10 +113,8 @@ def batches(
     parts = [order[start : start + size] for start in starts]
     if augment is None:
         images: Iterator[NDArray[Any]] = (np.take(X, part, axis=0) for part in parts)
-    elif not isinstance(augment, Augment):
-        raise TypeError(f"batches: expected an Augment as augment, got {augment!r}")
     else:
-        X = check_images(X)
+        X = images_to_augment(X, augment)
         filled = augment.compiled(X, np.float32, int(generator.integers(2**63)))
         images = (filled.batch(X, part, first) for part, first in zip(parts, starts, strict=True))
     if y is None:

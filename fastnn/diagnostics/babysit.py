@@ -113,7 +113,8 @@ def babysit(
     """
     started = time.perf_counter()
     held_out = 0 if validation_data is not None else count_held_out(X)
-    require_batches(model, loss, X, y, whole("batch_size", batch_size, 1), held_out)
+    batch_size, steps = whole("batch_size", batch_size, 1), whole("steps", steps, 1)
+    require_batches(model, loss, X, y, batch_size, held_out)
     session = Session(
         model, loss, X, y, optimizer, validation_data, preprocessor, batch_size, steps
     )

@@ -71,7 +71,7 @@ def gradient_check(
     >>> check.passed, list(check.data["errors"])
     (True, ['0.weight', '0.bias', '2.weight', '2.bias'])
     """
-    X, y = sample(X, y, n)
+    X, y = sample(X, y, n, "n")
     rng = np.random.default_rng(0)
     leaves = [np.asarray(leaf) for leaf in flatten_structure(X)]
     X = rebuild_structure(X, [jittered(leaf, rng) for leaf in leaves])

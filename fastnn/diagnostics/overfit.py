@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._checks import whole
 from fastnn._compiler.trace import flatten_structure
 from fastnn.diagnostics.activations import cut_parameters, layer_of
 from fastnn.diagnostics.check import Check, Findings, judge
@@ -81,7 +82,8 @@ def overfit_check(
     >>> check.passed, check.measured < 0.01, check.data["accuracy"]
     (True, True, 1.0)
     """
-    X, y = sample(X, y, n)
+    steps = whole("steps", steps, 1)
+    X, y = sample(X, y, n, "n")
     runs: list[dict[str, Any]] = []
     own = None if optimizer is None else float(optimizer.param_groups[0]["lr"])
     with sandbox(model, loss, optimizer) as (original, criterion, given):

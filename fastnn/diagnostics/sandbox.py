@@ -105,10 +105,13 @@ def take(data: Any, rows: Any) -> Any:
     return rows_of(convert(data, None, copies=False), rows)
 
 
-def sample(X: Any, y: Any, count: int) -> tuple[Any, Any]:
-    """At most `count` examples of X and y, drawn at random but the same at each call."""
+def sample(X: Any, y: Any, count: int, name: str = "examples") -> tuple[Any, Any]:
+    """At most `count` examples of X and y, drawn at random but the same at each call.
+
+    An error about the count gives it the `name` by which the caller has it.
+    """
     examples = count_pairs(X, y)
-    count = whole("count", count, 1)
+    count = whole(name, count, 1)
     if examples <= count:
         return take(X, slice(None)), take(y, slice(None))
     rows = np.sort(np.random.default_rng(0).choice(examples, count, replace=False))

@@ -93,7 +93,7 @@ def training_check(
     >>> check.passed, check.data["held_out"]["accuracy"] > 0.9
     (True, True)
     """
-    batch_size = whole("batch_size", batch_size, 1)
+    batch_size, steps = whole("batch_size", batch_size, 1), whole("steps", steps, 1)
     held_out_count = 0 if validation_data is not None else count_held_out(X)
     require_batches(model, loss, X, y, batch_size, held_out_count)
     X, y = convert(X, model.dtype), convert(y, None)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._checks import check_sizes, in_range
+from fastnn._compiler.value import Value
 from fastnn.nn import functional
 from fastnn.nn.functional.normalization import check_response_size
 from fastnn.nn.module import Module
@@ -129,8 +130,9 @@ class BatchNorm2d(BatchNorm1d):
     def forward(self, x: Any) -> Any:
         shape = getattr(x, "shape", (0,) * 4)
         if len(shape) != 4:
+            where = x.graph.where("BatchNorm2d") if isinstance(x, Value) else "BatchNorm2d"
             raise ValueError(
-                f"BatchNorm2d: got shape {shape}, expected (batch, channels, height, width)"
+                f"{where}: got shape {shape}, expected (batch, channels, height, width)"
             )
         return super().forward(x)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnn._checks import to_array
 from fastnn.datasets import Augment, train_test_split
-from fastnn.datasets._augment import check_images
+from fastnn.datasets._augment import images_to_augment
 from fastnn.nn.execution import map_data
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def training_data(
     rng: np.random.Generator,
 ) -> tuple[Any, Any, Any]:
     """Inputs, targets and the pair to validate with (or None), of what `Trainer.fit` was given."""
-    inputs = convert(X, dtype) if augment is None else check_images(X)
+    inputs = convert(X, dtype) if augment is None else images_to_augment(X, augment)
     targets = convert(y, None)
     if validation_split:
         inputs, targets, validation_data = split(

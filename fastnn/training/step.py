@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastnn._checks import whole
+from fastnn._checks import above_zero, whole
 from fastnn._core.epoch import run_epoch
 from fastnn._core.feed import Feed
-from fastnn.datasets._augment import Augment, check_images
+from fastnn.datasets._augment import Augment, images_to_augment
 from fastnn.nn.module import Module
 from fastnn.optim.optimizer import Optimizer
 from fastnn.random import new_seed
@@ -86,8 +86,8 @@ class TrainingStep:
             raise TypeError(
                 f"optimizer: got {type(optimizer).__name__}, expected one of fastnn.optim"
             )
-        if max_grad_norm is not None and not max_grad_norm > 0:
-            raise ValueError(f"got max_grad_norm={max_grad_norm}, expected a number above 0")
+        if max_grad_norm is not None:
+            max_grad_norm = above_zero("max_grad_norm", max_grad_norm)
         self.model, self.loss_function, self.optimizer = model, loss, optimizer
         self.max_grad_norm = max_grad_norm
         self._seed = new_seed()
@@ -137,7 +137,8 @@ class TrainingStep:
         Parameters
         ----------
         inputs, targets : array_like
-            A batch along axis 0.
+            A batch along axis 0. An array that needs no copy (of the model's precision, contiguous)
+            is read where it is until `backward` has run: change it after that.
 
         Returns
         -------
@@ -220,7 +221,7 @@ class TrainingStep:
         self._require_optimizer()
         augmentation = None
         if augment is not None:
-            X = check_images(X)
+            X = images_to_augment(X, augment)
             augmentation = augment.compiled(X, self.model.dtype, new_seed())
         return run_guarded(self, EpochData(X, y, batch_size, augmentation), indices, callback).loss
 

@@ -96,7 +96,7 @@ class Trainer:
         shuffle: bool = True,
         augment: Augment | None = None,
         seed: int | None = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback] | None = None,
         keep_best: bool = False,
         progress: bool | None = None,
     ) -> History:
@@ -122,7 +122,7 @@ class Trainer:
             those for `evaluate` and `predict` need ``augment.normalize(X)``.
         seed : int, optional
             Of the shuffling and the augmentation; by default what `manual_seed` began.
-        callbacks : iterable of Callback, default=()
+        callbacks : iterable of Callback, optional
         keep_best : bool, default=False
             Ends with the weights of the epoch with the best validation accuracy (or the lowest
             validation loss; of the training, without validation data).
@@ -313,7 +313,9 @@ class Trainer:
 
 
 def checked_callbacks(callbacks: Any) -> list[Callback]:
-    """A list of callbacks; TypeError for anything else."""
+    """A list of callbacks, empty for None; TypeError for anything else."""
+    if callbacks is None:
+        return []
     if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks: got one {type(callbacks).__name__}, expected a list of them")
     callbacks = list(callbacks)

@@ -1,5 +1,7 @@
 """Every check on very few examples: it works, or says how many it needs."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,30 @@ def test_what_makes_batches_too_small_is_told():
     assert not diagnostics.babysit(*data, validation_data=(X, y)).stopped.startswith("got")
     with pytest.raises(ValueError, match="batch_size=1, which makes batches of 1, expected 2"):
         diagnostics.learning_rate_range(*data, batch_size=1)
+
+
+@pytest.mark.parametrize(
+    "check, option",
+    [
+        (diagnostics.babysit, "steps"),
+        (diagnostics.babysit, "batch_size"),
+        (diagnostics.training_check, "steps"),
+        (diagnostics.overfit_check, "steps"),
+        (diagnostics.overfit_check, "n"),
+        (diagnostics.gradient_check, "n"),
+        (diagnostics.gradient_check, "samples"),
+        (diagnostics.initial_loss_check, "examples"),
+        (diagnostics.learning_rate_range, "batches"),
+    ],
+)
+@pytest.mark.parametrize("number", [0, 2.5, "a"])
+def test_counts_are_checked(check, option, number):
+    X = np.random.default_rng(0).standard_normal((8, 4))
+    data = network(False), nn.CrossEntropyLoss(), X, np.arange(8) % 3, optim.SGD(lr=0.1)
+    if "optimizer" not in inspect.signature(check).parameters:
+        data = data[:-1]
+    with pytest.raises(ValueError, match=rf"got {option}={number!r}, expected a whole number of 1"):
+        check(*data[:4], **{option: number}, **dict(zip(["optimizer"], data[4:])))
 
 
 @pytest.mark.parametrize("check", sorted({*CHECKS} - {"preprocessing"}))

@@ -180,7 +180,8 @@ def elu(input: Any, alpha: Any = 1.0, inplace: bool = False) -> Any:
 def require_last(name: str, input: Value, dim: int) -> None:
     """ValueError unless `dim`, counted with the batch, is the last axis."""
     if dim not in (-1, len(input.example_shape)):
-        raise ValueError(f"{name}: got dim={dim} for {input.shape}, expected the last axis, -1")
+        where = input.graph.where(name)
+        raise ValueError(f"{where}: got dim={dim} for {input.shape}, expected the last axis, -1")
 
 
 @computes_on_arrays("input")
