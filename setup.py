@@ -1,8 +1,8 @@
 """Builds the compiled core: each file of kernels once for every instruction set and precision.
 
 `fastnn/_core/kernels/linear.pyx` becomes `fastnn._core.v4_float32.linear` and so on: one source,
-told by macros and flags what `real` is and how wide a vector. fastnn/_core/dispatch.py picks the
-best at import.
+translated to C once, and told by macros and flags what `real` is and how wide a vector.
+fastnn/_core/dispatch.py picks the best at import.
 
 Environment variables:
 
@@ -23,6 +23,7 @@ from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("FASTNN_DEBUG") == "1"
 CORE = Path("fastnn/_core")
+TRANSLATED = Path("build/cython")
 CORE_MODULES = [
     *("cpu", "threads", "aligned", "augmentation", "external"),
     *("program_lock", "constants", "taps", "program", "feed", "epoch", "shuffle", "rounds"),
@@ -78,7 +79,7 @@ LINK = OPENMP + (["-fsanitize=address,undefined"] if DEBUG else [])
 INLINE = [("CYTHON_INLINE", "inline __attribute__((always_inline, unused))")]
 
 
-def extension(name, source, macros=(), flags=()):
+def extension(name, source, macros=(), flags=(), depends=()):
     return Extension(
         name,
         [str(source)],
@@ -86,48 +87,46 @@ def extension(name, source, macros=(), flags=()):
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), *macros],
         extra_compile_args=[*FLAGS, *OPENMP, *flags, "-Wno-psabi", "-Wno-unused-function"],
         extra_link_args=LINK,
-        depends=[str(CORE / "simd.h")],
+        depends=[str(CORE / "simd.h"), *depends],
     )
 
 
-def translate(extensions, folder):
-    translated = cythonize(
-        extensions,
-        build_dir=f"build/cython/{folder}",
-        compiler_directives=DIRECTIVES,
-    )
-    # cythonize remembers the macros and flags of a source by its path, and would give every
-    # build those of the first.
-    for wanted, got in zip(extensions, translated, strict=True):
-        got.define_macros = wanted.define_macros
-        got.extra_compile_args = wanted.extra_compile_args
-    return translated
+def translate(extensions):
+    return cythonize(extensions, build_dir=str(TRANSLATED), compiler_directives=DIRECTIVES)
+
+
+def build_of_kernels(family, translated, level, precision):
+    """An extension of a file of kernels for one instruction set and precision.
+
+    Its source includes the C code that all of them share: objects are told by the names of sources.
+    """
+    folder = f"{level}_{precision}"
+    source = TRANSLATED / folder / f"{family}.c"
+    line = f'#include "{os.path.relpath(translated, source.parent)}"\n'
+    source.parent.mkdir(parents=True, exist_ok=True)
+    if not source.exists() or source.read_text() != line:
+        source.write_text(line)
+    macros = [*PRECISIONS[precision], *INLINE]
+    name = f"fastnn._core.{folder}.{family}"
+    return extension(name, source, macros, LEVELS[level], [translated])
 
 
 def all_extensions():
-    extensions = translate(
-        [extension(f"fastnn._core.{name}", CORE / f"{name}.pyx") for name in CORE_MODULES], "core"
-    )
     wanted = os.environ.get("FASTNN_BUILD_ISA", ",".join(LEVELS)).split(",")
     unknown = set(wanted) - set(LEVELS)
     if unknown:
         raise SystemExit(f"FASTNN_BUILD_ISA names {sorted(unknown)}; there are {sorted(LEVELS)}")
-    for level in wanted:
-        for precision, macros in PRECISIONS.items():
-            folder = f"{level}_{precision}"
-            extensions += translate(
-                [
-                    extension(
-                        f"fastnn._core.{folder}.{family}",
-                        CORE / "kernels" / f"{family}.pyx",
-                        [*macros, *INLINE],
-                        LEVELS[level],
-                    )
-                    for family in FAMILIES
-                ],
-                folder,
-            )
-    return extensions
+    core = [extension(f"fastnn._core.{name}", CORE / f"{name}.pyx") for name in CORE_MODULES]
+    kernels = [
+        extension(f"fastnn._core.kernels.{family}", CORE / "kernels" / f"{family}.pyx")
+        for family in FAMILIES
+    ]
+    return translate(core) + [
+        build_of_kernels(family, kernel.sources[0], level, precision)
+        for family, kernel in zip(FAMILIES, translate(kernels), strict=True)
+        for level in wanted
+        for precision in PRECISIONS
+    ]
 
 
 class ParallelBuild(build_ext):
