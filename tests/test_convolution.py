@@ -82,6 +82,24 @@ def test_same_padding_of_an_even_kernel():
     assert functional.conv2d(x, np.ones((1, 1, 2, 2)), padding="valid").shape == (1, 1, 2, 3)
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
+@pytest.mark.parametrize("groups", [1, 16])
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "dilation"),
+    [(3, 10**12, 1), ((1, 3), (10**12, 1), (10**12, 1)), (1, 1, 10**12), (3, 10**30, 2)],
+)
+def test_distances_without_end(algorithm, groups, kernel_size, stride, dilation, rng):
+    """A stride beyond the image, and a dilation of one tap, are whatever they are."""
+    options = {"stride": stride, "dilation": dilation, "groups": groups, "algorithm": algorithm}
+    layer = nn.Conv2d(16, 16, kernel_size, **options).astype(np.float64)
+    x = rng.normal(size=(2, 16, 7, 6))
+    y = layer(x)
+    assert fastnn.gradient_check(layer, x, samples=20)
+    layer.stride = tuple(min(s, 7) for s in layer.stride)
+    layer.dilation = tuple(min(d, 7) for d in layer.dilation)
+    np.testing.assert_array_equal(layer(x), y)
+
+
 @pytest.mark.parametrize("algorithm", ["auto", "winograd", "direct", "im2col"])
 def test_a_layer_twice_in_a_network(algorithm, rng):
     """One weight, prepared for two sizes of images, and a gradient from both."""

@@ -187,6 +187,10 @@ def geometry_of(x, weight, attributes) -> Geometry:
         f"got images of {(height, width)} with padding {attributes['padding']}, expected at least "
         f"the kernel's extent {tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))}",
     )
+    # Beyond the padded image, and between the taps of one, distances say nothing: kernels that go
+    # through a stride's remainders would never end.
+    stride = (min(stride[0], top + height + bottom), min(stride[1], left + width + right))
+    dilation = tuple(d if k > 1 else 1 for d, k in zip(dilation, kernel, strict=True))
     return Geometry(
         (height, width),
         channels,
