@@ -114,8 +114,9 @@ class Conv2dBackwardParameters(Operator):
     direction = BACKWARD_PARAMETERS
 
     def inputs_read_beyond(self, node):
-        # Rows of whole vectors are read to their end.
-        filters = node.attributes["geometry"].filters
+        # Whole vectors of a group's filters are read to their end.
+        geometry = node.attributes["geometry"]
+        filters = geometry.filters // geometry.groups
         return () if filters % WIDEST_LANES == 0 else self.reads_beyond
 
     def infer(self, node):
