@@ -80,10 +80,14 @@ def check_sizes(layer: str, **sizes: Any) -> None:
             raise ValueError(f"{layer}: got {name}={size!r}, expected a whole number of 1 or more")
 
 
+def is_number(thing: Any) -> bool:
+    """Whether it is a plain real number, NumPy's included."""
+    return isinstance(thing, numbers.Real) and not isinstance(thing, bool)
+
+
 def in_range(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
     """`value` as a float; ValueError unless it is a number of the range, whose ends count."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (is_number and least <= value <= most):
+    if not (is_number(value) and least <= value <= most):
         limits = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
         raise ValueError(f"got {name}={value!r}, expected {limits}")
     return float(value)
@@ -91,16 +95,15 @@ def in_range(name: str, value: Any, least: float = -math.inf, most: float = math
 
 def above_zero(name: str, value: Any) -> float:
     """`value` as a float; ValueError unless it is a number above 0 (infinity is one)."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (is_number and value > 0):
+    if not (is_number(value) and value > 0):
         raise ValueError(f"got {name}={value!r}, expected a number above 0")
     return float(value)
 
 
 def is_whole(number: Any, least: int) -> bool:
     """Whether it is a whole number of `least` or more."""
-    is_number = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
-    return is_number and int(number) >= least
+    is_integer = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+    return is_integer and int(number) >= least
 
 
 def pair(name: str, value: Any, least: int) -> tuple[int, int]:

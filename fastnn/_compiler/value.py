@@ -7,11 +7,11 @@ It has what people write of arrays where that can be recorded (sums and products
 from __future__ import annotations
 
 import math
-import numbers
 import operator
 from operator import add, mul, sub
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastnn._checks import is_number
 from fastnn._compiler.layout import PLAIN, seen_shape
 
 if TYPE_CHECKING:
@@ -58,11 +58,6 @@ INSTEAD = {
     "double": "a network computes in one precision, that of its parameters: see Module.astype",
 }
 BINARY = {"add": add, "subtract": sub, "multiply": mul}
-
-
-def is_number(thing: Any) -> bool:
-    """Whether it is a plain real number, NumPy's included."""
-    return isinstance(thing, numbers.Real) and not isinstance(thing, bool)
 
 
 class BatchSize:

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._checks import is_number
 from fastnn.search.journal import described
 
 #: Names whose plain ranges are taken in log space: alone, or after an underscore ("head_lr").
@@ -315,10 +316,7 @@ def as_dimension(name: str, given: Any) -> Dimension:
 
 def from_range(name: str, given: Sequence[Any]) -> Dimension:
     """A plain range as a dimension."""
-    are_numbers = all(
-        isinstance(end, numbers.Real) and not isinstance(end, bool) and math.isfinite(end)
-        for end in given
-    )
+    are_numbers = all(is_number(end) and math.isfinite(end) for end in given)
     if len(given) != 2 or not are_numbers or not given[0] < given[1]:
         raise ValueError(
             f"space: {name}: got {tuple(given)}, expected a range (low, high) of two finite "

@@ -70,11 +70,12 @@ def test_what_makes_batches_too_small_is_told():
 @pytest.mark.parametrize("number", [0, 2.5, "a"])
 def test_counts_are_checked(check, option, number):
     X = np.random.default_rng(0).standard_normal((8, 4))
-    data = network(False), nn.CrossEntropyLoss(), X, np.arange(8) % 3, optim.SGD(lr=0.1)
-    if "optimizer" not in inspect.signature(check).parameters:
-        data = data[:-1]
+    data = network(False), nn.CrossEntropyLoss(), X, np.arange(8) % 3
+    options = {option: number}
+    if "optimizer" in inspect.signature(check).parameters:
+        options["optimizer"] = optim.SGD(lr=0.1)
     with pytest.raises(ValueError, match=rf"got {option}={number!r}, expected a whole number of 1"):
-        check(*data[:4], **{option: number}, **dict(zip(["optimizer"], data[4:])))
+        check(*data, **options)
 
 
 @pytest.mark.parametrize("check", sorted({*CHECKS} - {"preprocessing"}))
