@@ -15,6 +15,10 @@ from fastnn._compiler.operators.base import (
     same,
     shape_of,
 )
+from fastnn._core.dispatch import constants
+
+KERNELS = constants("linear")  # explained there
+TILE_ROWS = 8  # at the most, on any instruction set
 
 
 class Linear(Operator):
@@ -130,13 +134,20 @@ class LinearBackwardParameters(Operator):
                 [rows(dy), weight.shape[0], weight.shape[1]],
                 [],
                 product_time(dy, weight),
-                PANEL_WORKSPACE_BYTES,
+                PANEL_WORKSPACE_BYTES + strips_bytes(weight),
             )
         ]
 
     def flops(self, node):
         _, dy, weight, bias = node.inputs
         return dy.rows * 2 * weight.example_size + (dy.example_size if bias is not None else 0)
+
+
+def strips_bytes(weight):
+    """A thread's copy of x in strips, of whole tiles (fastnn/_core/kernels/linear.pyx)."""
+    in_features = weight.shape[1]
+    fullest = KERNELS.STRIPS_ELEMENTS // KERNELS.DEPTH_BLOCK
+    return (min(fullest, in_features) + TILE_ROWS) * KERNELS.DEPTH_BLOCK * ITEMSIZES[weight.dtype]
 
 
 def product_time(x, weight):

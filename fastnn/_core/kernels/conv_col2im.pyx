@@ -198,7 +198,7 @@ cdef void band_gradient(const Job* job, Py_ssize_t band, char* workspace) noexce
     fill_columns_table(&tables, job)
     for panel in range(panels):
         panel_bounds(panel, panels, job.depth, &first_column, &vectors, &last_lanes)
-        panel_product(vectors, pixels, g.filters, dy, g.filters, 1,
+        panel_product(vectors, False, pixels, g.filters, dy, g.filters, 1,
                       job.prepared + first_column * g.filters, vectors * LANES,
                       columns + first_column, job.column_row, NULL, False, LANES)
     for row in range(first, last):

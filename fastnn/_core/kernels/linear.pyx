@@ -11,15 +11,18 @@ from fastnn._core.kernels.activation_rows cimport activation_backward_row, activ
 from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport (
     DEPTH_BLOCK,
+    copy_strips,
     panel_bounds,
     panel_count,
     product_block,
     row_panel_count,
+    strips_product,
 )
 from fastnn._core.kernels.matmul_tail cimport tail_of, tail_product
 from fastnn._core.simd cimport (
     LANES,
     TILE_ROWS,
+    TILE_VECTORS,
     real,
     v_load,
     v_load_first,
@@ -35,6 +38,10 @@ cdef enum:
     # Rows of a block where there are many: packing a panel is a hundredth of the work on it, and
     # their operands stay in the second-level cache up to some hundred columns.
     BLOCK_ROWS = 512
+    # Of a block's strips: 256 KB in float32, a quarter of a second-level cache or less.
+    STRIPS_ELEMENTS = 65536
+    # Fewer panels read a strip too seldom to be worth its copy.
+    PANELS_WORTH_STRIPS = 3
 
 cdef struct Product
 
@@ -150,6 +157,50 @@ cdef void multiply(
         product_task(p, task, <real*>(workspace + threadid() * workspace_per_thread))
 
 
+cdef inline bint worth_strips(const Product* p) noexcept nogil:
+    """Whether A, given transposed, is copied into strips: many panels read it, and one block fits."""
+    return (panel_count(p.columns) >= PANELS_WORTH_STRIPS and p.rows >= TILE_ROWS
+            and p.depth <= DEPTH_BLOCK)
+
+
+cdef void strips_task(
+    const Product* p, Py_ssize_t block, Py_ssize_t first_panel, Py_ssize_t last_panel, real* workspace,
+) noexcept nogil:
+    """Some panels of one block of rows, which is copied once for all of them."""
+    cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
+    cdef Py_ssize_t rows = block_start(block + 1, p.blocks, p.rows) - row
+    cdef real* strips = workspace + DEPTH_BLOCK * TILE_VECTORS * LANES
+    cdef Py_ssize_t panel
+    copy_strips(strips, p.a + row, p.a_depth, rows, p.depth)
+    for panel in range(first_panel, last_panel):
+        strips_product(panel, p.panels, p.columns, rows, p.depth, strips, p.b, p.b_row,
+                       p.c + row * p.columns, p.columns, workspace)
+
+
+cdef void multiply_strips(
+    Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
+) noexcept nogil:
+    """c = a b of a transposed A, in blocks whose strips fit.
+
+    The threads divide the rows or the columns, whichever are more: each copies all of the other.
+    """
+    cdef Py_ssize_t tiles = ceiling(p.rows, TILE_ROWS)
+    cdef Py_ssize_t task, parts = 1 if p.rows >= p.columns and tiles >= threads else threads
+    p.blocks = ceiling(tiles * TILE_ROWS * p.depth, STRIPS_ELEMENTS)
+    if parts == 1:
+        p.blocks = ceiling(p.blocks, threads) * threads
+    p.blocks = min(p.blocks, tiles)
+    p.panels = ceiling(panel_count(p.columns), parts) * parts
+    if threads == 1:
+        for task in range(p.blocks):
+            strips_task(p, task, 0, p.panels, <real*>workspace)
+        return
+    for task in prange(p.blocks * parts, schedule="static", num_threads=threads):
+        strips_task(p, task // parts, task % parts * p.panels // parts,
+                    (task % parts + 1) * p.panels // parts,
+                    <real*>(workspace + threadid() * workspace_per_thread))
+
+
 cdef void linear_forward(
     real* y,             # (rows, columns)
     const real* x,       # (rows, depth)
@@ -230,7 +281,10 @@ cdef void linear_backward_parameters(
     p.b, p.b_row, p.b_transposed = dy, columns, False
     p.c, p.start = dweight, NULL
     p.finish, p.activation, p.slope, p.output = NULL, 0, 0, NULL
-    multiply(&p, workspace, workspace_per_thread, threads)
+    if worth_strips(&p):
+        multiply_strips(&p, workspace, workspace_per_thread, threads)
+    else:
+        multiply(&p, workspace, workspace_per_thread, threads)
     if dbias != NULL:
         sum_rows(dbias, dy, rows, columns)
 
@@ -268,7 +322,7 @@ cdef void run_conv2d_pointwise_backward_input(const Step* s) noexcept nogil:
                           <real>s.scalar[0], s.workspace, s.workspace_per_thread, s.threads)
 
 
-CONSTANTS = {"DEPTH_BLOCK": DEPTH_BLOCK}
+CONSTANTS = {"DEPTH_BLOCK": DEPTH_BLOCK, "STRIPS_ELEMENTS": STRIPS_ELEMENTS}
 KERNELS = {
     "conv2d_pointwise_forward": publish(run_conv2d_pointwise_forward),
     "conv2d_pointwise_backward_input": publish(run_conv2d_pointwise_backward_input),

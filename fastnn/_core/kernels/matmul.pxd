@@ -11,8 +11,10 @@
 The work is split over C alone, never over the depth, and each sum runs in the same order whichever
 tile holds it: the result is the same, bit by bit, at any number of threads.
 
-A is read element by element through two strides, so that a transposed A costs nothing. B is read
-by whole vectors: up to LANES - 1 elements beyond its last row are read (never used), which every
+A is read element by element through two strides, so that a transposed A need not be copied. Where
+many panels read it, it is worth while all the same: in strips, the rows of a tile side by side for
+each step of the depth, no two lines of A compete for a place in the cache. B is read by whole
+vectors: up to LANES - 1 elements beyond its last row are read (never used), which every
 buffer of a program and of a parameter has room for. C is written exactly.
 """
 
@@ -26,6 +28,7 @@ from fastnn._core.simd cimport (
     v_load,
     v_load_first,
     v_prefetch,
+    v_prefetch_to_write,
     v_set,
     v_store,
     v_store_first,
@@ -50,13 +53,13 @@ cdef struct Operand:
 
 
 cdef inline void tile(
-    const int rows, const int vectors, const Py_ssize_t depth,
+    const int rows, const int vectors, const bint in_strips, const Py_ssize_t depth,
     const real* a, const Py_ssize_t a_row, const Py_ssize_t a_depth,
     const real* b, const Py_ssize_t b_depth,
     real* c, const Py_ssize_t c_row,
     const real* start, const bint accumulate, const Py_ssize_t last_lanes,
 ) noexcept nogil:
-    """One tile; `rows` and `vectors` are literals where it is called, so that all loops unroll.
+    """One tile; `rows` to `in_strips` are literals where it is called, so that all loops unroll.
 
     c (rows, vectors) = a @ b, plus `start` (vectors,) unless NULL, plus c itself if `accumulate`.
     """
@@ -68,12 +71,17 @@ cdef inline void tile(
     # The next tile's rows are asked for evenly, a part of a line with each step: tiles of which each
     # waits for its own take up to a third longer where A comes from memory. Of 16 registers, as AVX2
     # has them, there is none to spare for it.
-    cdef bint asks = rows == TILE_ROWS and TILE_VECTORS > 2
+    cdef bint asks = rows == TILE_ROWS and TILE_VECTORS > 2 and not in_strips
     cdef const char* line = <const char*>a
     cdef Py_ssize_t distance = 0
     if asks and a_depth == 1 and a_row == depth:
         line += rows * depth * sizeof(real)
         distance = rows * sizeof(real)
+    if in_strips:
+        # Where A was worth a copy C is large: its lines come while the sums are made.
+        for i in range(rows):
+            for j in range(vectors):
+                v_prefetch_to_write(c + i * c_row + j * LANES)
     if accumulate:
         for i in range(rows):
             for j in range(vectors - 1):
@@ -94,10 +102,10 @@ cdef inline void tile(
         for j in range(vectors):
             b_values[j] = v_load(b + j * LANES)
         for i in range(rows):
-            a_value = a[i * a_row]
+            a_value = a[i] if in_strips else a[i * a_row]
             for j in range(vectors):
                 sums[i][j] += a_value * b_values[j]
-        a += a_depth
+        a += TILE_ROWS if in_strips else a_depth
         b += b_depth
     if last_lanes == LANES:
         for i in range(rows):
@@ -111,54 +119,56 @@ cdef inline void tile(
 
 
 cdef inline void tile_column(
-    const int vectors, Py_ssize_t rows, const Py_ssize_t depth,
+    const int vectors, const bint in_strips, Py_ssize_t rows, const Py_ssize_t depth,
     const real* a, const Py_ssize_t a_row, const Py_ssize_t a_depth,
     const real* b, const Py_ssize_t b_depth,
     real* c, const Py_ssize_t c_row,
     const real* start, const bint accumulate, const Py_ssize_t last_lanes,
 ) noexcept nogil:
     """All rows of a panel of `vectors` vectors (a literal), by tiles of TILE_ROWS, then 4, 2, 1."""
+    cdef Py_ssize_t next_row = 1 if in_strips else a_row
     while rows >= TILE_ROWS:
-        tile(TILE_ROWS, vectors, depth, a, a_row, a_depth, b, b_depth, c, c_row,
+        tile(TILE_ROWS, vectors, in_strips, depth, a, a_row, a_depth, b, b_depth, c, c_row,
              start, accumulate, last_lanes)
         rows -= TILE_ROWS
-        a += TILE_ROWS * a_row
+        a += TILE_ROWS * (depth if in_strips else a_row)
         c += TILE_ROWS * c_row
     if rows >= 4:
-        tile(4, vectors, depth, a, a_row, a_depth, b, b_depth, c, c_row,
+        tile(4, vectors, in_strips, depth, a, a_row, a_depth, b, b_depth, c, c_row,
              start, accumulate, last_lanes)
         rows -= 4
-        a += 4 * a_row
+        a += 4 * next_row
         c += 4 * c_row
     if rows >= 2:
-        tile(2, vectors, depth, a, a_row, a_depth, b, b_depth, c, c_row,
+        tile(2, vectors, in_strips, depth, a, a_row, a_depth, b, b_depth, c, c_row,
              start, accumulate, last_lanes)
         rows -= 2
-        a += 2 * a_row
+        a += 2 * next_row
         c += 2 * c_row
     if rows >= 1:
-        tile(1, vectors, depth, a, a_row, a_depth, b, b_depth, c, c_row,
+        tile(1, vectors, in_strips, depth, a, a_row, a_depth, b, b_depth, c, c_row,
              start, accumulate, last_lanes)
 
 
 cdef inline void panel_product(
-    const Py_ssize_t vectors, const Py_ssize_t rows, const Py_ssize_t depth,
+    const Py_ssize_t vectors, const bint in_strips, const Py_ssize_t rows, const Py_ssize_t depth,
     const real* a, const Py_ssize_t a_row, const Py_ssize_t a_depth,
     const real* b, const Py_ssize_t b_depth,
     real* c, const Py_ssize_t c_row,
     const real* start, const bint accumulate, const Py_ssize_t last_lanes,
 ) noexcept nogil:
+    """A panel of any width; A is read through its strides or, `in_strips` (a literal), from those."""
     if vectors == 1:
-        tile_column(1, rows, depth, a, a_row, a_depth, b, b_depth, c, c_row,
+        tile_column(1, in_strips, rows, depth, a, a_row, a_depth, b, b_depth, c, c_row,
                     start, accumulate, last_lanes)
     elif vectors == 2:
-        tile_column(2, rows, depth, a, a_row, a_depth, b, b_depth, c, c_row,
+        tile_column(2, in_strips, rows, depth, a, a_row, a_depth, b, b_depth, c, c_row,
                     start, accumulate, last_lanes)
     elif TILE_VECTORS >= 3 and vectors == 3:
-        tile_column(3, rows, depth, a, a_row, a_depth, b, b_depth, c, c_row,
+        tile_column(3, in_strips, rows, depth, a, a_row, a_depth, b, b_depth, c, c_row,
                     start, accumulate, last_lanes)
     elif TILE_VECTORS >= 4 and vectors == 4:
-        tile_column(4, rows, depth, a, a_row, a_depth, b, b_depth, c, c_row,
+        tile_column(4, in_strips, rows, depth, a, a_row, a_depth, b, b_depth, c, c_row,
                     start, accumulate, last_lanes)
 
 
@@ -168,21 +178,21 @@ cdef inline void row_product(
 ) noexcept nogil:
     """c (1, at most ROW_VECTORS vectors) = a (1, depth) @ b + start"""
     if vectors == 8:
-        tile(1, 8, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+        tile(1, 8, False, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
     elif vectors == 7:
-        tile(1, 7, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+        tile(1, 7, False, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
     elif vectors == 6:
-        tile(1, 6, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+        tile(1, 6, False, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
     elif vectors == 5:
-        tile(1, 5, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+        tile(1, 5, False, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
     elif vectors == 4:
-        tile(1, 4, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+        tile(1, 4, False, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
     elif vectors == 3:
-        tile(1, 3, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+        tile(1, 3, False, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
     elif vectors == 2:
-        tile(1, 2, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+        tile(1, 2, False, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
     else:
-        tile(1, 1, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
+        tile(1, 1, False, depth, a, 0, a_depth, b, b_depth, c, 0, start, False, last_lanes)
 
 
 cdef inline void copy_panel(
@@ -278,7 +288,7 @@ cdef inline void product_block(
         row_product(vectors, depth, a, a_depth, b + first, b_row, c, start, last_lanes)
         return
     if not b_transposed and rows < ROWS_WORTH_PACKING:
-        panel_product(vectors, rows, depth, a, a_row, a_depth, b + first, b_row, c, c_row,
+        panel_product(vectors, False, rows, depth, a, a_row, a_depth, b + first, b_row, c, c_row,
                       start, False, last_lanes)
         return
     blocks = (depth + DEPTH_BLOCK - 1) // DEPTH_BLOCK
@@ -291,6 +301,38 @@ cdef inline void product_block(
                             vectors)
         else:
             copy_panel(packed, b + k * b_row + first, b_row, k_end - k, vectors)
-        panel_product(vectors, rows, k_end - k, a + k * a_depth, a_row, a_depth,
+        panel_product(vectors, False, rows, k_end - k, a + k * a_depth, a_row, a_depth,
                       packed, vectors * LANES, c, c_row,
                       start if block == 0 else NULL, block > 0, last_lanes)
+
+
+cdef inline void copy_strips(
+    real* strips, const real* a, const Py_ssize_t a_depth, const Py_ssize_t rows, const Py_ssize_t depth,
+) noexcept nogil:
+    """strips (rows / TILE_ROWS, depth, TILE_ROWS) = a (depth, rows), anything beyond `rows`."""
+    cdef Py_ssize_t row = 0, k, i
+    cdef const real* line
+    while row < rows:
+        line = a + row
+        if row + TILE_ROWS <= rows:
+            for k in range(depth):
+                memcpy(strips + k * TILE_ROWS, line + k * a_depth, TILE_ROWS * sizeof(real))
+        else:
+            for k in range(depth):
+                for i in range(rows - row):
+                    strips[k * TILE_ROWS + i] = line[k * a_depth + i]
+        strips += depth * TILE_ROWS
+        row += TILE_ROWS
+
+
+cdef inline void strips_product(
+    const Py_ssize_t panel, const Py_ssize_t panels, const Py_ssize_t columns,
+    const Py_ssize_t rows, const Py_ssize_t depth, const real* strips,
+    const real* b, const Py_ssize_t b_row, real* c, const Py_ssize_t c_row, real* packed,
+) noexcept nogil:
+    """As product_block of a whole depth, from A in strips; nothing is added."""
+    cdef Py_ssize_t first, vectors, last_lanes
+    panel_bounds(panel, panels, columns, &first, &vectors, &last_lanes)
+    copy_panel(packed, b + first, b_row, depth, vectors)
+    panel_product(vectors, True, rows, depth, strips, 1, TILE_ROWS, packed, vectors * LANES,
+                  c + first, c_row, NULL, False, last_lanes)
