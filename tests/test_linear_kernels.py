@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from kernel_runner import aligned, kernel_program
 
-from fastnn._compiler.operators.base import PANEL_WORKSPACE_BYTES
+from fastnn._compiler.operators.base import PANEL_WORKSPACE_BYTES, PRODUCTS
 
-# (rows, columns, depth): columns whose last few are dot products, and others beside them.
+# (rows, columns, depth): columns whose last few are dot products, others beside them, and from
+# (128, 192, 40) on products that copy their rows into strips, more than a workspace takes at once.
 SHAPES = [
     (128, 65, 128),
     (129, 100, 784),
@@ -21,6 +22,11 @@ SHAPES = [
     (128, 100, 127),
     (128, 20, 200),
     (64, 3, 100),
+    (128, 192, 40),
+    (33, 250, 17),
+    (100, 224, 1500),
+    (1201, 208, 300),
+    (129, 512, 1025),
 ]
 
 
@@ -40,7 +46,13 @@ def run(kernel, shape, dtype, data, sizes, threads):
     rows, columns, _ = shape
     whole = data[0]
     kernel_program(
-        kernel, dtype, data, sizes, [0.0], PANEL_WORKSPACE_BYTES, threads=threads
+        kernel,
+        dtype,
+        data,
+        sizes,
+        [0.0],
+        PANEL_WORKSPACE_BYTES + PRODUCTS.STRIPS_ELEMENTS * np.dtype(dtype).itemsize,
+        threads=threads,
     ).forward()
     assert np.isnan(whole[rows * columns :]).all()
     return whole[: rows * columns].reshape(rows, columns).copy()
@@ -98,6 +110,33 @@ def test_backward_to_the_input(shape, dtype):
         "linear_backward_input", shape, dtype, [dx, dy, weight, x], [rows, depth, columns, 1], 2
     )
     np.testing.assert_array_equal(relu, results[0] * (x > 0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_backward_to_the_parameters(shape, dtype):
+    """dweight (rows, columns) = x^T dy, of x (depth, rows) and dy (depth, columns)."""
+    rows, columns, depth = shape
+    a, dy, _, dweight = operands(shape, dtype)
+    x = aligned(np.full(rows * depth + 64, np.nan, dtype))
+    x[: rows * depth].reshape(depth, rows)[...] = a.T
+    dbias = aligned(np.zeros(columns, dtype))
+    results = [
+        run(
+            "linear_backward_parameters",
+            shape,
+            dtype,
+            [dweight, dbias, x, dy],
+            [depth, columns, rows],
+            threads,
+        )
+        for threads in (1, 2, 3)
+    ]
+    assert_sums(results[0], a, dy, np.zeros(columns), dtype)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    bound = np.finfo(dtype).eps * np.sqrt(depth) * np.abs(np.float64(dy)).sum(axis=0)
+    assert (np.abs(dbias - np.float64(dy).sum(axis=0)) <= bound).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -17,7 +17,8 @@ BYTES_PER_NANOSECOND = 60.0
 
 # A thread's copy of a panel of a matrix product: so many rows of four vectors of 64 bytes at the
 # most.
-PANEL_WORKSPACE_BYTES = constants("linear").DEPTH_BLOCK * 4 * 64
+PRODUCTS = constants("linear")
+PANEL_WORKSPACE_BYTES = PRODUCTS.DEPTH_BLOCK * 4 * 64
 
 ITEMSIZES = {"float32": 4, "float64": 8, "int64": 8, "uint16": 2}
 

@@ -8,6 +8,7 @@ from fastnn._compiler.operators.base import (
     FLOPS_PER_NANOSECOND,
     ITEMSIZES,
     PANEL_WORKSPACE_BYTES,
+    PRODUCTS,
     Call,
     Operator,
     require,
@@ -15,10 +16,8 @@ from fastnn._compiler.operators.base import (
     same,
     shape_of,
 )
-from fastnn._core.dispatch import constants
 
-KERNELS = constants("linear")  # explained there
-TILE_ROWS = 8  # at the most, on any instruction set
+TILE_ROWS = 8  # of a product, at the most
 
 
 class Linear(Operator):
@@ -134,7 +133,7 @@ class LinearBackwardParameters(Operator):
                 [rows(dy), weight.shape[0], weight.shape[1]],
                 [],
                 product_time(dy, weight),
-                PANEL_WORKSPACE_BYTES + strips_bytes(weight),
+                PANEL_WORKSPACE_BYTES + strips_bytes(x),
             )
         ]
 
@@ -143,11 +142,10 @@ class LinearBackwardParameters(Operator):
         return dy.rows * 2 * weight.example_size + (dy.example_size if bias is not None else 0)
 
 
-def strips_bytes(weight):
-    """A thread's copy of x in strips, of whole tiles (fastnn/_core/kernels/linear.pyx)."""
-    in_features = weight.shape[1]
-    fullest = KERNELS.STRIPS_ELEMENTS // KERNELS.DEPTH_BLOCK
-    return (min(fullest, in_features) + TILE_ROWS) * KERNELS.DEPTH_BLOCK * ITEMSIZES[weight.dtype]
+def strips_bytes(x):
+    """A thread's copy of features of x in strips, of whole tiles (kernels/linear.pyx)."""
+    elements = min(PRODUCTS.STRIPS_ELEMENTS, (x.columns + TILE_ROWS) * PRODUCTS.DEPTH_BLOCK)
+    return elements * ITEMSIZES[x.dtype]
 
 
 def product_time(x, weight):

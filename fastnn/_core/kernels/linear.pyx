@@ -40,6 +40,7 @@ cdef enum:
     BLOCK_ROWS = 512
     # Of a block's strips: 256 KB in float32, a quarter of a second-level cache or less.
     STRIPS_ELEMENTS = 65536
+    LEAST_STRIPS_ROWS = 256
     # Fewer panels read a strip too seldom to be worth its copy.
     PANELS_WORTH_STRIPS = 3
 
@@ -157,39 +158,46 @@ cdef void multiply(
         product_task(p, task, <real*>(workspace + threadid() * workspace_per_thread))
 
 
-cdef inline bint worth_strips(const Product* p) noexcept nogil:
-    """Whether A, given transposed, is copied into strips: many panels read it, and one block fits."""
-    return (panel_count(p.columns) >= PANELS_WORTH_STRIPS and p.rows >= TILE_ROWS
-            and p.depth <= DEPTH_BLOCK)
-
-
 cdef void strips_task(
     const Product* p, Py_ssize_t block, Py_ssize_t first_panel, Py_ssize_t last_panel, real* workspace,
 ) noexcept nogil:
-    """Some panels of one block of rows, which is copied once for all of them."""
+    """Some panels of one block of rows, which are copied once for all of these."""
     cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
     cdef Py_ssize_t rows = block_start(block + 1, p.blocks, p.rows) - row
+    cdef Py_ssize_t steps = ceiling(p.depth, depth_of_strips(rows))
     cdef real* strips = workspace + DEPTH_BLOCK * TILE_VECTORS * LANES
-    cdef Py_ssize_t panel
-    copy_strips(strips, p.a + row, p.a_depth, rows, p.depth)
-    for panel in range(first_panel, last_panel):
-        strips_product(panel, p.panels, p.columns, rows, p.depth, strips, p.b, p.b_row,
-                       p.c + row * p.columns, p.columns, workspace)
+    cdef Py_ssize_t panel, step, k, depth
+    for step in range(steps):
+        k = step * p.depth // steps
+        depth = (step + 1) * p.depth // steps - k
+        copy_strips(strips, p.a + row + k * p.a_depth, p.a_depth, rows, depth)
+        for panel in range(first_panel, last_panel):
+            strips_product(panel, p.panels, p.columns, rows, depth, strips, p.b + k * p.b_row, p.b_row,
+                           p.c + row * p.columns, p.columns, step > 0, workspace)
+
+
+cdef inline Py_ssize_t rows_of_strips(const Py_ssize_t depth) noexcept nogil:
+    """Of a block: as many as fit, but few enough to be deep, and enough to be worth their panels."""
+    return max(<Py_ssize_t>LEAST_STRIPS_ROWS, min(<Py_ssize_t>BLOCK_ROWS, STRIPS_ELEMENTS // depth))
+
+
+cdef inline Py_ssize_t depth_of_strips(const Py_ssize_t rows) noexcept nogil:
+    """So deep that strips of so many rows fit into their workspace, and a panel into its own."""
+    return min(<Py_ssize_t>DEPTH_BLOCK, STRIPS_ELEMENTS // (ceiling(rows, TILE_ROWS) * TILE_ROWS))
 
 
 cdef void multiply_strips(
     Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
-    """c = a b of a transposed A, in blocks whose strips fit.
+    """c = a b of a transposed A, which is copied into strips in blocks of rows.
 
     The threads divide the rows or the columns, whichever are more: each copies all of the other.
     """
     cdef Py_ssize_t tiles = ceiling(p.rows, TILE_ROWS)
     cdef Py_ssize_t task, parts = 1 if p.rows >= p.columns and tiles >= threads else threads
-    p.blocks = ceiling(tiles * TILE_ROWS * p.depth, STRIPS_ELEMENTS)
+    p.blocks = ceiling(tiles, rows_of_strips(p.depth) // TILE_ROWS)
     if parts == 1:
-        p.blocks = ceiling(p.blocks, threads) * threads
-    p.blocks = min(p.blocks, tiles)
+        p.blocks = min(ceiling(p.blocks, threads) * threads, tiles)
     p.panels = ceiling(panel_count(p.columns), parts) * parts
     if threads == 1:
         for task in range(p.blocks):
@@ -281,7 +289,7 @@ cdef void linear_backward_parameters(
     p.b, p.b_row, p.b_transposed = dy, columns, False
     p.c, p.start = dweight, NULL
     p.finish, p.activation, p.slope, p.output = NULL, 0, 0, NULL
-    if worth_strips(&p):
+    if rows > 0 and depth >= TILE_ROWS and panel_count(columns) >= PANELS_WORTH_STRIPS:
         multiply_strips(&p, workspace, workspace_per_thread, threads)
     else:
         multiply(&p, workspace, workspace_per_thread, threads)

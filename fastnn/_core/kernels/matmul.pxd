@@ -311,16 +311,14 @@ cdef inline void copy_strips(
 ) noexcept nogil:
     """strips (rows / TILE_ROWS, depth, TILE_ROWS) = a (depth, rows), anything beyond `rows`."""
     cdef Py_ssize_t row = 0, k, i
-    cdef const real* line
     while row < rows:
-        line = a + row
         if row + TILE_ROWS <= rows:
             for k in range(depth):
-                memcpy(strips + k * TILE_ROWS, line + k * a_depth, TILE_ROWS * sizeof(real))
+                memcpy(strips + k * TILE_ROWS, a + row + k * a_depth, TILE_ROWS * sizeof(real))
         else:
             for k in range(depth):
                 for i in range(rows - row):
-                    strips[k * TILE_ROWS + i] = line[k * a_depth + i]
+                    strips[k * TILE_ROWS + i] = a[row + i + k * a_depth]
         strips += depth * TILE_ROWS
         row += TILE_ROWS
 
@@ -328,11 +326,15 @@ cdef inline void copy_strips(
 cdef inline void strips_product(
     const Py_ssize_t panel, const Py_ssize_t panels, const Py_ssize_t columns,
     const Py_ssize_t rows, const Py_ssize_t depth, const real* strips,
-    const real* b, const Py_ssize_t b_row, real* c, const Py_ssize_t c_row, real* packed,
+    const real* b, const Py_ssize_t b_row, real* c, const Py_ssize_t c_row, const bint accumulate,
+    real* packed,
 ) noexcept nogil:
-    """As product_block of a whole depth, from A in strips; nothing is added."""
+    """As product_block, from A in strips; plus c itself if `accumulate`.
+
+    `packed` has room for `depth` rows of a panel.
+    """
     cdef Py_ssize_t first, vectors, last_lanes
     panel_bounds(panel, panels, columns, &first, &vectors, &last_lanes)
     copy_panel(packed, b + first, b_row, depth, vectors)
     panel_product(vectors, True, rows, depth, strips, 1, TILE_ROWS, packed, vectors * LANES,
-                  c + first, c_row, NULL, False, last_lanes)
+                  c + first, c_row, NULL, accumulate, last_lanes)
