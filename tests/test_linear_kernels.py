@@ -7,7 +7,8 @@ from kernel_runner import aligned, kernel_program
 from fastnn._compiler.operators.base import PANEL_WORKSPACE_BYTES, PRODUCTS
 
 # (rows, columns, depth): columns whose last few are dot products, others beside them, and from
-# (128, 192, 40) on products that copy their rows into strips, more than a workspace takes at once.
+# (128, 192, 40) on gradients that copy their rows into strips, more than a workspace takes at once,
+# and from (2, 7, 256) on sums of two halves.
 SHAPES = [
     (128, 65, 128),
     (129, 100, 784),
@@ -27,6 +28,10 @@ SHAPES = [
     (100, 224, 1500),
     (1201, 208, 300),
     (129, 512, 1025),
+    (2, 7, 256),
+    (31, 10, 999),
+    (128, 130, 301),
+    (127, 33, 1999),
 ]
 
 
@@ -52,6 +57,7 @@ def run(kernel, shape, dtype, data, sizes, threads):
         sizes,
         [0.0],
         PANEL_WORKSPACE_BYTES + PRODUCTS.STRIPS_ELEMENTS * np.dtype(dtype).itemsize,
+        PRODUCTS.HALVES_MOST_ROWS * columns * np.dtype(dtype).itemsize,
         threads=threads,
     ).forward()
     assert np.isnan(whole[rows * columns :]).all()

@@ -69,6 +69,7 @@ class Linear(Operator):
                 [node.attributes.get("slope", 0.0)],
                 product_time(x, weight),
                 PANEL_WORKSPACE_BYTES,
+                halves_bytes(weight),
             )
         ]
 
@@ -140,6 +141,17 @@ class LinearBackwardParameters(Operator):
     def flops(self, node):
         _, dy, weight, bias = node.inputs
         return dy.rows * 2 * weight.example_size + (dy.example_size if bias is not None else 0)
+
+
+def halves_bytes(weight):
+    """The second half of a product of few rows, where there is one (kernels/linear.pyx)."""
+    out_features, in_features = weight.shape
+    if (
+        in_features < PRODUCTS.HALVES_LEAST_DEPTH
+        or weight.example_size > PRODUCTS.HALVES_MOST_WEIGHTS
+    ):
+        return 0
+    return PRODUCTS.HALVES_MOST_ROWS * out_features * ITEMSIZES[weight.dtype]
 
 
 def strips_bytes(x):

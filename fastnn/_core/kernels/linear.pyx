@@ -38,6 +38,12 @@ cdef enum:
     # Rows of a block where there are many: packing a panel is a hundredth of the work on it, and
     # their operands stay in the second-level cache up to some hundred columns.
     BLOCK_ROWS = 512
+    # A product of few rows with weights that fit into a second-level cache is the sum of two halves of
+    # its depth, always two: with as many threads each reads the weights that it has updated, and
+    # copies no others. A line from the cache of another core takes as long as one from memory.
+    HALVES_MOST_ROWS = 128
+    HALVES_LEAST_DEPTH = 256
+    HALVES_MOST_WEIGHTS = 262144
     # Of a block's strips: 256 KB in float32, a quarter of a second-level cache or less.
     STRIPS_ELEMENTS = 65536
     LEAST_STRIPS_ROWS = 256
@@ -72,6 +78,7 @@ cdef struct Product:
     Py_ssize_t panels          # of whole vectors, and one for the tail if there is one
     Py_ssize_t tail            # last columns that dot products compute (matmul_tail.pxd)
     Py_ssize_t blocks
+    real* second_half          # (rows, columns): of the sums over the depth, or NULL
 
 
 cdef void activate_rows(
@@ -97,27 +104,73 @@ cdef void differentiate_rows(
 
 
 cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept nogil:
-    """One panel of one block of rows."""
+    """One panel of one block of rows, or of one half of the depth."""
     cdef Py_ssize_t panel = task % p.panels
     cdef Py_ssize_t block = task // p.panels
-    cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
-    cdef Py_ssize_t last_row = block_start(block + 1, p.blocks, p.rows)
+    cdef Py_ssize_t row = 0, last_row = p.rows, k = 0, depth = p.depth
     cdef Py_ssize_t first, vectors, last_lanes, count
+    cdef real* c = p.c
+    cdef const real* start = p.start
+    if p.second_half != NULL:
+        depth = p.depth // 2
+        if block == 1:
+            k, depth = depth, p.depth - depth
+            c, start = p.second_half, NULL
+    else:
+        row = block_start(block, p.blocks, p.rows)
+        last_row = block_start(block + 1, p.blocks, p.rows)
     if p.tail and panel == p.panels - 1:
         first, count = p.columns - p.tail, p.tail
-        tail_product(p.c + row * p.columns, p.columns, p.a + row * p.a_row, p.a_row,
-                     p.b, p.b_row, p.b_transposed, p.start, last_row - row, first, count, p.depth,
+        tail_product(c + row * p.columns, p.columns, p.a + row * p.a_row, p.a_row,
+                     p.b, p.b_row, p.b_transposed, start, last_row - row, first, count, depth,
                      packed)
     else:
-        # The one place of this module where the tiles are unrolled.
-        product_block(panel, p.panels - (p.tail > 0), p.columns - p.tail, last_row - row, p.depth,
-                      p.a + row * p.a_row, p.a_row, p.a_depth, p.b, p.b_row, p.b_transposed,
-                      p.c + row * p.columns, p.columns, p.start, packed)
+        # The one place of this module where tiles that read A in place are unrolled.
+        product_block(panel, p.panels - (p.tail > 0), p.columns - p.tail, last_row - row, depth,
+                      p.a + row * p.a_row + k * p.a_depth, p.a_row, p.a_depth,
+                      p.b + k * p.b_row, p.b_row, p.b_transposed,
+                      c + row * p.columns, p.columns, start, packed)
         panel_bounds(panel, p.panels - (p.tail > 0), p.columns - p.tail, &first, &vectors,
                      &last_lanes)
         count = (vectors - 1) * LANES + last_lanes
-    if p.finish != NULL:
+    if p.finish != NULL and p.second_half == NULL:
         p.finish(p, row, last_row, first, count)
+
+
+cdef void add_halves(const Product* p, Py_ssize_t row, Py_ssize_t last_row) noexcept nogil:
+    """c += second_half in some rows, which are finished then"""
+    cdef Py_ssize_t i = row * p.columns, end = last_row * p.columns
+    while i + LANES <= end:
+        v_store(p.c + i, v_load(p.c + i) + v_load(p.second_half + i))
+        i += LANES
+    if i < end:
+        v_store_first(p.c + i, v_load_first(p.c + i, end - i)
+                      + v_load_first(p.second_half + i, end - i), end - i)
+    if p.finish != NULL:
+        p.finish(p, row, last_row, 0, p.columns)
+
+
+cdef inline bint worth_halves(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
+    return (1 < rows <= HALVES_MOST_ROWS and depth >= HALVES_LEAST_DEPTH
+            and depth * columns <= HALVES_MOST_WEIGHTS)
+
+
+cdef void multiply_halves(
+    Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
+) noexcept nogil:
+    """c = a b + start, finished, as the sum of two products of half the depth."""
+    cdef Py_ssize_t task
+    p.tail, p.blocks = 0, 2
+    p.panels = panel_count(p.columns)
+    if threads == 1:
+        for task in range(2 * p.panels):
+            product_task(p, task, <real*>workspace)
+        add_halves(p, 0, p.rows)
+        return
+    for task in prange(2 * p.panels, schedule="static", num_threads=threads):
+        product_task(p, task, <real*>(workspace + threadid() * workspace_per_thread))
+    for task in prange(threads, schedule="static", num_threads=threads):
+        add_halves(p, task * p.rows // threads, (task + 1) * p.rows // threads)
 
 
 cdef inline Py_ssize_t block_start(Py_ssize_t block, Py_ssize_t blocks, Py_ssize_t rows) noexcept nogil:
@@ -136,6 +189,7 @@ cdef void multiply(
     """
     cdef Py_ssize_t tiles = ceiling(p.rows, TILE_ROWS)
     cdef Py_ssize_t task
+    p.second_half = NULL
     p.tail = tail_of(p.rows, p.columns, p.depth) if p.a_depth == 1 else 0
     p.panels = panel_count(p.columns - p.tail) + (p.tail > 0)
     if p.rows == 1 and not p.b_transposed:
@@ -216,9 +270,9 @@ cdef void linear_forward(
     const real* bias,    # (columns,) or NULL
     Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
     int activation, real slope,
-    char* workspace, Py_ssize_t workspace_per_thread, int threads,
+    char* workspace, Py_ssize_t workspace_per_thread, real* second_half, int threads,
 ) noexcept nogil:
-    """y = f(x weight + bias)"""
+    """y = f(x weight + bias); second_half (rows, columns) is needed where worth_halves"""
     cdef Product p
     p.rows, p.columns, p.depth = rows, columns, depth
     p.a, p.a_row, p.a_depth = x, depth, 1
@@ -228,6 +282,10 @@ cdef void linear_forward(
     if activation:
         p.finish = activate_rows
     p.activation, p.slope, p.output = activation, slope, NULL
+    if second_half != NULL and worth_halves(rows, columns, depth):
+        p.second_half = second_half
+        multiply_halves(&p, workspace, workspace_per_thread, threads)
+        return
     multiply(&p, workspace, workspace_per_thread, threads)
 
 
@@ -300,7 +358,7 @@ cdef void linear_backward_parameters(
 cdef void run_linear_forward(const Step* s) noexcept nogil:
     linear_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
                    s.size[0], s.size[1], s.size[2], <int>s.size[3], <real>s.scalar[0],
-                   s.workspace, s.workspace_per_thread, s.threads)
+                   s.workspace, s.workspace_per_thread, <real*>s.shared_workspace, s.threads)
 
 
 cdef void run_linear_backward_input(const Step* s) noexcept nogil:
@@ -320,7 +378,7 @@ cdef void run_conv2d_pointwise_forward(const Step* s) noexcept nogil:
     cdef Convolution g = convolution_of(s)
     linear_forward(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
                    g.images * g.height * g.width, g.filters, g.channels, g.activation,
-                   <real>s.scalar[0], s.workspace, s.workspace_per_thread, s.threads)
+                   <real>s.scalar[0], s.workspace, s.workspace_per_thread, NULL, s.threads)
 
 
 cdef void run_conv2d_pointwise_backward_input(const Step* s) noexcept nogil:
@@ -330,7 +388,13 @@ cdef void run_conv2d_pointwise_backward_input(const Step* s) noexcept nogil:
                           <real>s.scalar[0], s.workspace, s.workspace_per_thread, s.threads)
 
 
-CONSTANTS = {"DEPTH_BLOCK": DEPTH_BLOCK, "STRIPS_ELEMENTS": STRIPS_ELEMENTS}
+CONSTANTS = {
+    "DEPTH_BLOCK": DEPTH_BLOCK,
+    "STRIPS_ELEMENTS": STRIPS_ELEMENTS,
+    "HALVES_MOST_ROWS": HALVES_MOST_ROWS,
+    "HALVES_LEAST_DEPTH": HALVES_LEAST_DEPTH,
+    "HALVES_MOST_WEIGHTS": HALVES_MOST_WEIGHTS,
+}
 KERNELS = {
     "conv2d_pointwise_forward": publish(run_conv2d_pointwise_forward),
     "conv2d_pointwise_backward_input": publish(run_conv2d_pointwise_backward_input),
