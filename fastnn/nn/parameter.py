@@ -287,6 +287,11 @@ class ParameterBuffer:
                 found.append((start, stop))
         return found
 
+    def bounds(self, run: slice) -> NDArray:
+        """Where the parameters of a run begin in it, and where the last ends, int64."""
+        inside = [offset for offset in self.offsets if run.start <= offset <= run.stop]
+        return np.array(inside, np.int64) - run.start
+
 
 def ensure_gradients(parameters: Iterable[Parameter]) -> None:
     """Gives each parameter that has none a gradient of its own."""

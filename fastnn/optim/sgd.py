@@ -115,6 +115,7 @@ class SGD(Optimizer):
 
     def record_run(self, graph: Graph, number: int, group: dict, run: slice, factor: Any) -> None:
         assert self.buffer is not None
+        bounds = self.buffer.bounds(run)
         graph.record(
             "sgd_update",
             [
@@ -123,6 +124,7 @@ class SGD(Optimizer):
                 flat(graph, self.buffer.gradients[run]),
                 factor,
                 graph.source(Buffer(self.steps_taken), (1,), "int64"),
+                graph.source(Buffer(bounds), bounds.shape, "int64"),
             ],
             group=number,
             **{name: group[name] for name in self.scalars},

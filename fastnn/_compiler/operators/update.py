@@ -18,7 +18,7 @@ SGD_OPTIONS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
 
 class SGDUpdate(Operator):
     """One step of SGD on a run of the flat buffer; inputs weight, velocity, gradient, clip factor,
-    steps taken; attributes lr, momentum, dampening, weight_decay, nesterov."""
+    steps taken, bounds of the parameters in the run (parameters + 1,); attributes lr, momentum, dampening, weight_decay, nesterov."""
 
     name = "sgd_update"
     updates_state = True
@@ -28,13 +28,13 @@ class SGDUpdate(Operator):
         return []
 
     def lower(self, node):
-        weight = node.inputs[0]
+        weight, bounds = node.inputs[0], node.inputs[5]
         attributes = node.attributes
         return [
             Call(
                 "sgd_update",
                 node.inputs,
-                [elements(weight)],
+                [bounds.example_size - 1],
                 [float(attributes[name]) for name in SGD_OPTIONS],
                 elements(weight) * (4 / ELEMENTS_PER_NANOSECOND),
             )

@@ -18,8 +18,10 @@ from fastnn._core.simd cimport (
 from fastnn._core.step cimport Step, publish
 
 cdef enum:
-    # Elements of a piece of work, and of a partial sum.
+    # Elements of a partial sum.
     CHUNK = 4096
+    # Threads divide a parameter at a multiple of so many elements, a line or two.
+    LINE_ELEMENTS = 16
     # Sums of a norm that run side by side.
     SUMS = 64
     PLAIN = 0
@@ -88,13 +90,34 @@ cdef void sgd_chunk(
         sgd_of_kind(MOMENTUM, weight, velocity, gradient, n, rates)
 
 
+cdef void sgd_part(
+    int kind, bint first_step, real* weight, real* velocity, const real* gradient,
+    const int64_t* bounds, Py_ssize_t parameters, Py_ssize_t part, int parts, Rates rates,
+) noexcept nogil:
+    """A thread's part of each parameter: the rows whose gradient it has computed, and reads next.
+
+    Halves of all elements would be other ones, and a line from another core takes as long as many of
+    one's own.
+    """
+    cdef Py_ssize_t i, n, first, last
+    for i in range(parameters):
+        n = bounds[i + 1] - bounds[i]
+        first = part * n // parts // LINE_ELEMENTS * LINE_ELEMENTS
+        last = (part + 1) * n // parts // LINE_ELEMENTS * LINE_ELEMENTS if part + 1 < parts else n
+        if first < last:
+            first, last = first + bounds[i], last + bounds[i]
+            sgd_chunk(kind, first_step, weight + first, velocity + first if kind else NULL,
+                      gradient + first, last - first, rates)
+
+
 cdef void sgd_update(
     real* weight,                # (n,)
     real* velocity,              # (n,) or NULL: no momentum
     const real* gradient,        # (n,)
     const real* scale,           # (1,) or NULL: a factor of the gradient
     const int64_t* steps_taken,  # (1,) or NULL without velocity
-    Py_ssize_t n, bint nesterov,
+    const int64_t* bounds,       # (parameters + 1,): where each of them begins in n elements
+    Py_ssize_t parameters, bint nesterov,
     double lr, double momentum, double dampening, double weight_decay, int threads,
 ) noexcept nogil:
     """Stochastic gradient descent, as PyTorch defines it.
@@ -106,7 +129,7 @@ cdef void sgd_update(
     cdef bint first_step = False
     cdef int kind = PLAIN
     cdef Rates rates
-    cdef Py_ssize_t chunk, first
+    cdef Py_ssize_t part
     rates.gradient_scale = scale[0] if scale != NULL else <real>1
     rates.lr = <real>lr
     rates.momentum = <real>momentum
@@ -119,12 +142,10 @@ cdef void sgd_update(
         if first_step:
             rates.gradient_gain = 1
     if threads == 1:
-        sgd_chunk(kind, first_step, weight, velocity, gradient, n, rates)
+        sgd_part(kind, first_step, weight, velocity, gradient, bounds, parameters, 0, 1, rates)
         return
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
-        first = chunk * CHUNK
-        sgd_chunk(kind, first_step, weight + first, velocity + first if kind else NULL,
-                  gradient + first, min(CHUNK, n - first), rates)
+    for part in prange(threads, schedule="static", num_threads=threads):
+        sgd_part(kind, first_step, weight, velocity, gradient, bounds, parameters, part, threads, rates)
 
 
 cdef void count_step(int64_t* steps_taken) noexcept nogil:
@@ -199,7 +220,7 @@ cdef void clip_factor(
 
 cdef void run_sgd_update(const Step* s) noexcept nogil:
     sgd_update(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
-               <int64_t*>s.data[4], s.size[0], s.scalar[4] != 0,
+               <int64_t*>s.data[4], <int64_t*>s.data[5], s.size[0], s.scalar[4] != 0,
                s.scalar[0], s.scalar[1], s.scalar[2], s.scalar[3], s.threads)
 
 
