@@ -33,6 +33,7 @@ SHAPES = [
     (128, 130, 301),
     (127, 33, 1999),
 ]
+THREADS = (1, 2, 3, 8)
 
 
 def operands(shape, dtype, seed=0):
@@ -78,8 +79,7 @@ def test_forward(shape, dtype):
     a, b, start, y = operands(shape, dtype)
     sizes = [rows, columns, depth, 0]
     results = [
-        run("linear_forward", shape, dtype, [y, a, b, start], sizes, threads)
-        for threads in (1, 2, 3)
+        run("linear_forward", shape, dtype, [y, a, b, start], sizes, threads) for threads in THREADS
     ]
     assert_sums(results[0], a, b, start, dtype)
     for result in results[1:]:
@@ -107,7 +107,7 @@ def test_backward_to_the_input(shape, dtype):
             [rows, depth, columns, 0],
             threads,
         )
-        for threads in (1, 2, 3)
+        for threads in THREADS
     ]
     assert_sums(results[0], dy, b, 0 * start, dtype)
     for result in results[1:]:
@@ -136,7 +136,7 @@ def test_backward_to_the_parameters(shape, dtype):
             [depth, columns, rows],
             threads,
         )
-        for threads in (1, 2, 3)
+        for threads in THREADS
     ]
     assert_sums(results[0], a, dy, np.zeros(columns), dtype)
     for result in results[1:]:

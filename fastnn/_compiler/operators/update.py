@@ -17,8 +17,11 @@ SGD_OPTIONS = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
 
 
 class SGDUpdate(Operator):
-    """One step of SGD on a run of the flat buffer; inputs weight, velocity, gradient, clip factor,
-    steps taken, bounds of the parameters in the run (parameters + 1,); attributes lr, momentum, dampening, weight_decay, nesterov."""
+    """One step of SGD on a run of the flat buffer.
+
+    Inputs weight, velocity, gradient, clip factor, steps taken, bounds of the parameters in the run
+    (parameters + 1,); attributes lr, momentum, dampening, weight_decay, nesterov.
+    """
 
     name = "sgd_update"
     updates_state = True

@@ -104,21 +104,19 @@ cdef void differentiate_rows(
 
 
 cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept nogil:
-    """One panel of one block of rows, or of one half of the depth."""
+    """One panel of one block of rows, in one half of the depth where there are two."""
     cdef Py_ssize_t panel = task % p.panels
-    cdef Py_ssize_t block = task // p.panels
-    cdef Py_ssize_t row = 0, last_row = p.rows, k = 0, depth = p.depth
-    cdef Py_ssize_t first, vectors, last_lanes, count
+    cdef Py_ssize_t block = task // p.panels % p.blocks
+    cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
+    cdef Py_ssize_t last_row = block_start(block + 1, p.blocks, p.rows)
+    cdef Py_ssize_t first, vectors, last_lanes, count, k = 0, depth = p.depth
     cdef real* c = p.c
     cdef const real* start = p.start
     if p.second_half != NULL:
         depth = p.depth // 2
-        if block == 1:
+        if task >= p.panels * p.blocks:
             k, depth = depth, p.depth - depth
             c, start = p.second_half, NULL
-    else:
-        row = block_start(block, p.blocks, p.rows)
-        last_row = block_start(block + 1, p.blocks, p.rows)
     if p.tail and panel == p.panels - 1:
         first, count = p.columns - p.tail, p.tail
         tail_product(c + row * p.columns, p.columns, p.a + row * p.a_row, p.a_row,
@@ -160,14 +158,15 @@ cdef void multiply_halves(
 ) noexcept nogil:
     """c = a b + start, finished, as the sum of two products of half the depth."""
     cdef Py_ssize_t task
-    p.tail, p.blocks = 0, 2
-    p.panels = panel_count(p.columns)
+    p.tail, p.panels = 0, panel_count(p.columns)
+    # More than two threads divide the rows of each half.
+    p.blocks = min(ceiling(p.rows, TILE_ROWS), max(threads // 2, 1))
     if threads == 1:
-        for task in range(2 * p.panels):
+        for task in range(2 * p.panels * p.blocks):
             product_task(p, task, <real*>workspace)
         add_halves(p, 0, p.rows)
         return
-    for task in prange(2 * p.panels, schedule="static", num_threads=threads):
+    for task in prange(2 * p.panels * p.blocks, schedule="static", num_threads=threads):
         product_task(p, task, <real*>(workspace + threadid() * workspace_per_thread))
     for task in prange(threads, schedule="static", num_threads=threads):
         add_halves(p, task * p.rows // threads, (task + 1) * p.rows // threads)
@@ -248,7 +247,9 @@ cdef void multiply_strips(
     The threads divide the rows or the columns, whichever are more: each copies all of the other.
     """
     cdef Py_ssize_t tiles = ceiling(p.rows, TILE_ROWS)
-    cdef Py_ssize_t task, parts = 1 if p.rows >= p.columns and tiles >= threads else threads
+    cdef Py_ssize_t task, parts = threads
+    if tiles >= threads and (p.rows >= p.columns or panel_count(p.columns) < threads):
+        parts = 1
     p.blocks = ceiling(tiles, rows_of_strips(p.depth) // TILE_ROWS)
     if parts == 1:
         p.blocks = min(ceiling(p.blocks, threads) * threads, tiles)
