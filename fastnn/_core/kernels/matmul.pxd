@@ -42,8 +42,11 @@ cdef enum:
     ROW_VECTORS = 8
     # 4 KB of each row of A and 192 KB of a panel of B: the first stays in L1, the second in L2.
     DEPTH_BLOCK = 1024
-    # Below this many rows a panel is read in place: copying it would cost more than it saves.
+    # Below this many rows a panel is read in place, which copying would cost more than it saves; but
+    # not where B fills a second-level cache: rows a page apart come from memory one by one, and a copy
+    # waits for many at a time.
     ROWS_WORTH_PACKING = 32
+    MOST_ELEMENTS_IN_PLACE = 262144
 
 cdef struct Operand:
     # An element of the matrix lies at data[row * row_stride + column * column_stride].
@@ -287,7 +290,8 @@ cdef inline void product_block(
     if not b_transposed and rows == 1:
         row_product(vectors, depth, a, a_depth, b + first, b_row, c, start, last_lanes)
         return
-    if not b_transposed and rows < ROWS_WORTH_PACKING:
+    if (not b_transposed and rows < ROWS_WORTH_PACKING
+            and depth * b_row <= MOST_ELEMENTS_IN_PLACE):
         panel_product(vectors, False, rows, depth, a, a_row, a_depth, b + first, b_row, c, c_row,
                       start, False, last_lanes)
         return
