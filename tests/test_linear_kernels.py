@@ -8,7 +8,7 @@ from fastnn._compiler.operators.base import PANEL_WORKSPACE_BYTES, PRODUCTS
 
 # (rows, columns, depth): columns whose last few are dot products, others beside them, and from
 # (128, 192, 40) on gradients that copy their rows into strips, more than a workspace takes at once,
-# and from (2, 7, 256) on sums of two halves.
+# from (2, 7, 256) on sums of two halves, and from (16, 1000, 300) on weights that pass by in order.
 SHAPES = [
     (128, 65, 128),
     (129, 100, 784),
@@ -32,6 +32,9 @@ SHAPES = [
     (31, 10, 999),
     (128, 130, 301),
     (127, 33, 1999),
+    (16, 1000, 300),
+    (5, 129, 2050),
+    (31, 4100, 65),
 ]
 THREADS = (1, 2, 3, 8)
 

@@ -101,7 +101,7 @@ cdef void multiply(
     cdef Py_ssize_t panel, panels = panel_count(columns)
     for panel in range(panels):
         product_block(panel, panels, columns, rows, depth, a, a_row, a_depth, b, b_row,
-                      b_transposed, c, c_row, start, packed)
+                      b_transposed, c, c_row, start, False, packed)
 
 
 cdef void forward_image(

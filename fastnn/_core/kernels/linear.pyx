@@ -11,6 +11,8 @@ from fastnn._core.kernels.activation_rows cimport activation_backward_row, activ
 from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport (
     DEPTH_BLOCK,
+    MOST_ELEMENTS_IN_PLACE,
+    ROWS_WORTH_PACKING,
     copy_strips,
     panel_bounds,
     panel_count,
@@ -38,6 +40,9 @@ cdef enum:
     # Rows of a block where there are many: packing a panel is a hundredth of the work on it, and
     # their operands stay in the second-level cache up to some hundred columns.
     BLOCK_ROWS = 512
+    # Steps of the depth in which a product of few rows takes weights from memory: as many streams as a
+    # processor follows.
+    SWEEP_DEPTH = 32
     # A product of few rows with weights that fit into a second-level cache is the sum of two halves of
     # its depth, always two: with as many threads each reads the weights that it has updated, and
     # copies no others. A line from the cache of another core takes as long as one from memory.
@@ -103,36 +108,68 @@ cdef void differentiate_rows(
         row += 1
 
 
+cdef void product_part(
+    const Product* p, Py_ssize_t panel, Py_ssize_t row, Py_ssize_t last_row, Py_ssize_t k,
+    Py_ssize_t depth, real* c, const real* start, bint accumulate, real* packed,
+) noexcept nogil:
+    """A panel of some rows from `depth` steps of the depth; start (columns,) is NULL to add to c."""
+    if p.tail and panel == p.panels - 1:
+        tail_product(c + row * p.columns, p.columns, p.a + row * p.a_row, p.a_row,
+                     p.b, p.b_row, p.b_transposed, start, last_row - row, p.columns - p.tail, p.tail,
+                     depth, packed)
+    else:
+        # The one place of this module where tiles that read A in place are unrolled.
+        product_block(panel, p.panels - (p.tail > 0), p.columns - p.tail, last_row - row, depth,
+                      p.a + row * p.a_row + k * p.a_depth, p.a_row, p.a_depth,
+                      p.b + k * p.b_row, p.b_row, p.b_transposed,
+                      c + row * p.columns, p.columns, start, accumulate, packed)
+
+
+cdef void finish_part(
+    const Product* p, Py_ssize_t panel, Py_ssize_t row, Py_ssize_t last_row,
+) noexcept nogil:
+    """What is done to a panel of some rows when their sums are complete."""
+    cdef Py_ssize_t first, vectors, last_lanes
+    if p.finish == NULL:
+        return
+    if p.tail and panel == p.panels - 1:
+        p.finish(p, row, last_row, p.columns - p.tail, p.tail)
+    else:
+        panel_bounds(panel, p.panels - (p.tail > 0), p.columns - p.tail, &first, &vectors, &last_lanes)
+        p.finish(p, row, last_row, first, (vectors - 1) * LANES + last_lanes)
+
+
 cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept nogil:
     """One panel of one block of rows, in one half of the depth where there are two."""
     cdef Py_ssize_t panel = task % p.panels
     cdef Py_ssize_t block = task // p.panels % p.blocks
     cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
     cdef Py_ssize_t last_row = block_start(block + 1, p.blocks, p.rows)
-    cdef Py_ssize_t first, vectors, last_lanes, count, k = 0, depth = p.depth
-    cdef real* c = p.c
-    cdef const real* start = p.start
-    if p.second_half != NULL:
-        depth = p.depth // 2
-        if task >= p.panels * p.blocks:
-            k, depth = depth, p.depth - depth
-            c, start = p.second_half, NULL
-    if p.tail and panel == p.panels - 1:
-        first, count = p.columns - p.tail, p.tail
-        tail_product(c + row * p.columns, p.columns, p.a + row * p.a_row, p.a_row,
-                     p.b, p.b_row, p.b_transposed, start, last_row - row, first, count, depth,
-                     packed)
+    cdef Py_ssize_t half = p.depth // 2
+    if p.second_half == NULL:
+        product_part(p, panel, row, last_row, 0, p.depth, p.c, p.start, False, packed)
+        finish_part(p, panel, row, last_row)
+    elif task < p.panels * p.blocks:
+        product_part(p, panel, row, last_row, 0, half, p.c, p.start, False, packed)
     else:
-        # The one place of this module where tiles that read A in place are unrolled.
-        product_block(panel, p.panels - (p.tail > 0), p.columns - p.tail, last_row - row, depth,
-                      p.a + row * p.a_row + k * p.a_depth, p.a_row, p.a_depth,
-                      p.b + k * p.b_row, p.b_row, p.b_transposed,
-                      c + row * p.columns, p.columns, start, packed)
-        panel_bounds(panel, p.panels - (p.tail > 0), p.columns - p.tail, &first, &vectors,
-                     &last_lanes)
-        count = (vectors - 1) * LANES + last_lanes
-    if p.finish != NULL and p.second_half == NULL:
-        p.finish(p, row, last_row, first, count)
+        product_part(p, panel, row, last_row, half, p.depth - half, p.second_half, NULL, False, packed)
+
+
+cdef void sweep_task(
+    const Product* p, Py_ssize_t first_panel, Py_ssize_t last_panel, real* packed,
+) noexcept nogil:
+    """Some panels of all rows, a few steps of the depth at a time.
+
+    B passes by row after row, as it lies in memory, and the sums stay in the cache.
+    """
+    cdef Py_ssize_t panel, k = 0
+    while k < p.depth:
+        for panel in range(first_panel, last_panel):
+            product_part(p, panel, 0, p.rows, k, min(<Py_ssize_t>SWEEP_DEPTH, p.depth - k), p.c,
+                         p.start if k == 0 else NULL, k > 0, packed)
+        k += SWEEP_DEPTH
+    for panel in range(first_panel, last_panel):
+        finish_part(p, panel, 0, p.rows)
 
 
 cdef void add_halves(const Product* p, Py_ssize_t row, Py_ssize_t last_row) noexcept nogil:
@@ -189,7 +226,19 @@ cdef void multiply(
     cdef Py_ssize_t tiles = ceiling(p.rows, TILE_ROWS)
     cdef Py_ssize_t task
     p.second_half = NULL
-    p.tail = tail_of(p.rows, p.columns, p.depth) if p.a_depth == 1 else 0
+    p.tail = 0
+    if (1 < p.rows < ROWS_WORTH_PACKING and not p.b_transposed
+            and p.depth * p.columns > MOST_ELEMENTS_IN_PLACE):
+        p.panels = ceiling(panel_count(p.columns), threads) * threads
+        if threads == 1:
+            sweep_task(p, 0, p.panels, <real*>workspace)
+            return
+        for task in prange(threads, schedule="static", num_threads=threads):
+            sweep_task(p, task * p.panels // threads, (task + 1) * p.panels // threads,
+                       <real*>(workspace + threadid() * workspace_per_thread))
+        return
+    if p.a_depth == 1:
+        p.tail = tail_of(p.rows, p.columns, p.depth)
     p.panels = panel_count(p.columns - p.tail) + (p.tail > 0)
     if p.rows == 1 and not p.b_transposed:
         p.panels = row_panel_count(p.columns)

@@ -276,24 +276,24 @@ cdef inline void product_block(
     const Py_ssize_t rows, const Py_ssize_t depth,
     const real* a, const Py_ssize_t a_row, const Py_ssize_t a_depth,
     const real* b, const Py_ssize_t b_row, const bint b_transposed,
-    real* c, const Py_ssize_t c_row, const real* start, real* packed,
+    real* c, const Py_ssize_t c_row, const real* start, const bint accumulate, real* packed,
 ) noexcept nogil:
     """Panel `panel` of c (rows, columns) = a (rows, depth) @ b (depth, columns) + start (columns,).
 
-    b is (columns, depth) if `b_transposed`. `packed` has room for DEPTH_BLOCK rows of a panel.
+    Plus c itself if `accumulate`, without `start` then. b is (columns, depth) if `b_transposed`. `packed` has room for DEPTH_BLOCK rows of a panel.
     """
     cdef Py_ssize_t first, vectors, last_lanes, blocks, block, k, k_end
     panel_bounds(panel, panels, columns, &first, &vectors, &last_lanes)
     c += first
     if start != NULL:
         start += first
-    if not b_transposed and rows == 1:
+    if not b_transposed and rows == 1 and not accumulate:
         row_product(vectors, depth, a, a_depth, b + first, b_row, c, start, last_lanes)
         return
     if (not b_transposed and rows < ROWS_WORTH_PACKING
             and depth * b_row <= MOST_ELEMENTS_IN_PLACE):
         panel_product(vectors, False, rows, depth, a, a_row, a_depth, b + first, b_row, c, c_row,
-                      start, False, last_lanes)
+                      start, accumulate, last_lanes)
         return
     blocks = (depth + DEPTH_BLOCK - 1) // DEPTH_BLOCK
     for block in range(blocks):
@@ -307,7 +307,7 @@ cdef inline void product_block(
             copy_panel(packed, b + k * b_row + first, b_row, k_end - k, vectors)
         panel_product(vectors, False, rows, k_end - k, a + k * a_depth, a_row, a_depth,
                       packed, vectors * LANES, c, c_row,
-                      start if block == 0 else NULL, block > 0, last_lanes)
+                      start if block == 0 else NULL, accumulate or block > 0, last_lanes)
 
 
 cdef inline void copy_strips(
