@@ -5,6 +5,7 @@ import pytest
 from kernel_runner import aligned, kernel_program
 
 from fastnn._compiler.operators.base import PANEL_WORKSPACE_BYTES, PRODUCTS
+from fastnn._compiler.operators.linear import STRIPS_ELEMENTS
 
 # (rows, columns, depth): columns whose last few are dot products, others beside them, and from
 # (128, 192, 40) on gradients that copy their rows into strips, more than a workspace takes at once,
@@ -60,7 +61,7 @@ def run(kernel, shape, dtype, data, sizes, threads):
         data,
         sizes,
         [0.0],
-        PANEL_WORKSPACE_BYTES + PRODUCTS.STRIPS_ELEMENTS * np.dtype(dtype).itemsize,
+        PANEL_WORKSPACE_BYTES + STRIPS_ELEMENTS * np.dtype(dtype).itemsize,
         PRODUCTS.HALVES_MOST_ROWS * columns * np.dtype(dtype).itemsize,
         threads=threads,
     ).forward()

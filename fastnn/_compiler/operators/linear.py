@@ -16,7 +16,9 @@ from fastnn._compiler.operators.base import (
     same,
     shape_of,
 )
+from fastnn._core.dispatch import constants
 
+STRIPS_ELEMENTS = constants("linear_parameters").STRIPS_ELEMENTS
 TILE_ROWS = 8  # of a product, at the most
 
 
@@ -155,8 +157,8 @@ def halves_bytes(weight):
 
 
 def strips_bytes(x):
-    """A thread's copy of features of x in strips, of whole tiles (kernels/linear.pyx)."""
-    elements = min(PRODUCTS.STRIPS_ELEMENTS, (x.columns + TILE_ROWS) * PRODUCTS.DEPTH_BLOCK)
+    """A thread's copy of x in strips, of whole tiles (kernels/linear_parameters.pyx)."""
+    elements = min(STRIPS_ELEMENTS, (x.columns + TILE_ROWS) * PRODUCTS.DEPTH_BLOCK)
     return elements * ITEMSIZES[x.dtype]
 
 

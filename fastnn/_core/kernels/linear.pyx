@@ -1,8 +1,8 @@
-"""The fully connected layer: y = f(x W + b), and its gradients.
+"""The fully connected layer: y = f(x W + b), and the gradient of its input.
 
-Weights lie as (in, out). All three products go through the same panels (matmul.pxd); a forward
+Weights lie as (in, out). Both products go through the same panels (matmul.pxd); a forward
 activation, or the gradient of the activation before the layer, is applied to a block of the
-result while that is in the cache.
+result while that is in the cache. The gradient of the parameters: linear_parameters.pyx.
 """
 
 from cython.parallel cimport prange, threadid
@@ -13,25 +13,21 @@ from fastnn._core.kernels.matmul cimport (
     DEPTH_BLOCK,
     MOST_ELEMENTS_IN_PLACE,
     ROWS_WORTH_PACKING,
-    copy_strips,
+    block_start,
     panel_bounds,
     panel_count,
     product_block,
     row_panel_count,
-    strips_product,
 )
 from fastnn._core.kernels.matmul_tail cimport tail_of, tail_product
 from fastnn._core.simd cimport (
     LANES,
     TILE_ROWS,
-    TILE_VECTORS,
     real,
     v_load,
     v_load_first,
-    v_set,
     v_store,
     v_store_first,
-    vreal,
 )
 from fastnn._core.step cimport Step, publish
 
@@ -49,11 +45,6 @@ cdef enum:
     HALVES_MOST_ROWS = 128
     HALVES_LEAST_DEPTH = 256
     HALVES_MOST_WEIGHTS = 262144
-    # Of a block's strips: 256 KB in float32, a quarter of a second-level cache or less.
-    STRIPS_ELEMENTS = 65536
-    LEAST_STRIPS_ROWS = 256
-    # Fewer panels read a strip too seldom to be worth its copy.
-    PANELS_WORTH_STRIPS = 3
 
 cdef struct Product
 
@@ -70,7 +61,6 @@ cdef struct Product:
     Py_ssize_t depth
     const real* a
     Py_ssize_t a_row
-    Py_ssize_t a_depth
     const real* b
     Py_ssize_t b_row
     bint b_transposed          # b lies as (columns, depth)
@@ -120,7 +110,7 @@ cdef void product_part(
     else:
         # The one place of this module where tiles that read A in place are unrolled.
         product_block(panel, p.panels - (p.tail > 0), p.columns - p.tail, last_row - row, depth,
-                      p.a + row * p.a_row + k * p.a_depth, p.a_row, p.a_depth,
+                      p.a + row * p.a_row + k, p.a_row, 1,
                       p.b + k * p.b_row, p.b_row, p.b_transposed,
                       c + row * p.columns, p.columns, start, accumulate, packed)
 
@@ -209,12 +199,6 @@ cdef void multiply_halves(
         add_halves(p, task * p.rows // threads, (task + 1) * p.rows // threads)
 
 
-cdef inline Py_ssize_t block_start(Py_ssize_t block, Py_ssize_t blocks, Py_ssize_t rows) noexcept nogil:
-    """Blocks end at whole tiles, so that all but the last are made of full ones."""
-    cdef Py_ssize_t tiles = ceiling(rows, TILE_ROWS)
-    return min(rows, block * tiles // blocks * TILE_ROWS)
-
-
 cdef void multiply(
     Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
@@ -237,8 +221,7 @@ cdef void multiply(
             sweep_task(p, task * p.panels // threads, (task + 1) * p.panels // threads,
                        <real*>(workspace + threadid() * workspace_per_thread))
         return
-    if p.a_depth == 1:
-        p.tail = tail_of(p.rows, p.columns, p.depth)
+    p.tail = tail_of(p.rows, p.columns, p.depth)
     p.panels = panel_count(p.columns - p.tail) + (p.tail > 0)
     if p.rows == 1 and not p.b_transposed:
         p.panels = row_panel_count(p.columns)
@@ -260,59 +243,6 @@ cdef void multiply(
         product_task(p, task, <real*>(workspace + threadid() * workspace_per_thread))
 
 
-cdef void strips_task(
-    const Product* p, Py_ssize_t block, Py_ssize_t first_panel, Py_ssize_t last_panel, real* workspace,
-) noexcept nogil:
-    """Some panels of one block of rows, which are copied once for all of these."""
-    cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
-    cdef Py_ssize_t rows = block_start(block + 1, p.blocks, p.rows) - row
-    cdef Py_ssize_t steps = ceiling(p.depth, depth_of_strips(rows))
-    cdef real* strips = workspace + DEPTH_BLOCK * TILE_VECTORS * LANES
-    cdef Py_ssize_t panel, step, k, depth
-    for step in range(steps):
-        k = step * p.depth // steps
-        depth = (step + 1) * p.depth // steps - k
-        copy_strips(strips, p.a + row + k * p.a_depth, p.a_depth, rows, depth)
-        for panel in range(first_panel, last_panel):
-            strips_product(panel, p.panels, p.columns, rows, depth, strips, p.b + k * p.b_row, p.b_row,
-                           p.c + row * p.columns, p.columns, step > 0, workspace)
-
-
-cdef inline Py_ssize_t rows_of_strips(const Py_ssize_t depth) noexcept nogil:
-    """Of a block: as many as fit, but few enough to be deep, and enough to be worth their panels."""
-    return max(<Py_ssize_t>LEAST_STRIPS_ROWS, min(<Py_ssize_t>BLOCK_ROWS, STRIPS_ELEMENTS // depth))
-
-
-cdef inline Py_ssize_t depth_of_strips(const Py_ssize_t rows) noexcept nogil:
-    """So deep that strips of so many rows fit into their workspace, and a panel into its own."""
-    return min(<Py_ssize_t>DEPTH_BLOCK, STRIPS_ELEMENTS // (ceiling(rows, TILE_ROWS) * TILE_ROWS))
-
-
-cdef void multiply_strips(
-    Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
-) noexcept nogil:
-    """c = a b of a transposed A, which is copied into strips in blocks of rows.
-
-    The threads divide the rows or the columns, whichever are more: each copies all of the other.
-    """
-    cdef Py_ssize_t tiles = ceiling(p.rows, TILE_ROWS)
-    cdef Py_ssize_t task, parts = threads
-    if tiles >= threads and (p.rows >= p.columns or panel_count(p.columns) < threads):
-        parts = 1
-    p.blocks = ceiling(tiles, rows_of_strips(p.depth) // TILE_ROWS)
-    if parts == 1:
-        p.blocks = min(ceiling(p.blocks, threads) * threads, tiles)
-    p.panels = ceiling(panel_count(p.columns), parts) * parts
-    if threads == 1:
-        for task in range(p.blocks):
-            strips_task(p, task, 0, p.panels, <real*>workspace)
-        return
-    for task in prange(p.blocks * parts, schedule="static", num_threads=threads):
-        strips_task(p, task // parts, task % parts * p.panels // parts,
-                    (task % parts + 1) * p.panels // parts,
-                    <real*>(workspace + threadid() * workspace_per_thread))
-
-
 cdef void linear_forward(
     real* y,             # (rows, columns)
     const real* x,       # (rows, depth)
@@ -325,7 +255,7 @@ cdef void linear_forward(
     """y = f(x weight + bias); second_half (rows, columns) is needed where worth_halves"""
     cdef Product p
     p.rows, p.columns, p.depth = rows, columns, depth
-    p.a, p.a_row, p.a_depth = x, depth, 1
+    p.a, p.a_row = x, depth
     p.b, p.b_row, p.b_transposed = weight, columns, False
     p.c, p.start = y, bias
     p.finish = NULL
@@ -351,7 +281,7 @@ cdef void linear_backward_input(
     """dx = dy weight^T, times the derivative of the activation that made x"""
     cdef Product p
     p.rows, p.columns, p.depth = rows, depth, columns
-    p.a, p.a_row, p.a_depth = dy, columns, 1
+    p.a, p.a_row = dy, columns
     p.b, p.b_row, p.b_transposed = weight, columns, True
     p.c, p.start = dx, NULL
     p.finish = NULL
@@ -359,50 +289,6 @@ cdef void linear_backward_input(
         p.finish = differentiate_rows
     p.activation, p.slope, p.output = activation, slope, x
     multiply(&p, workspace, workspace_per_thread, threads)
-
-
-cdef void sum_rows(
-    real* total,         # (columns,)
-    const real* dy,      # (rows, columns)
-    Py_ssize_t rows, Py_ssize_t columns,
-) noexcept nogil:
-    """total = the sum of dy over its rows"""
-    cdef Py_ssize_t row, column = 0
-    cdef vreal sums
-    while column + LANES <= columns:
-        sums = v_set(0)
-        for row in range(rows):
-            sums += v_load(dy + row * columns + column)
-        v_store(total + column, sums)
-        column += LANES
-    if column < columns:
-        sums = v_set(0)
-        for row in range(rows):
-            sums += v_load_first(dy + row * columns + column, columns - column)
-        v_store_first(total + column, sums, columns - column)
-
-
-cdef void linear_backward_parameters(
-    real* dweight,       # (depth, columns)
-    real* dbias,         # (columns,) or NULL
-    const real* x,       # (rows, depth)
-    const real* dy,      # (rows, columns)
-    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
-    char* workspace, Py_ssize_t workspace_per_thread, int threads,
-) noexcept nogil:
-    """dweight = x^T dy, dbias = the sum of dy over its rows"""
-    cdef Product p
-    p.rows, p.columns, p.depth = depth, columns, rows
-    p.a, p.a_row, p.a_depth = x, 1, depth
-    p.b, p.b_row, p.b_transposed = dy, columns, False
-    p.c, p.start = dweight, NULL
-    p.finish, p.activation, p.slope, p.output = NULL, 0, 0, NULL
-    if rows > 0 and depth >= TILE_ROWS and panel_count(columns) >= PANELS_WORTH_STRIPS:
-        multiply_strips(&p, workspace, workspace_per_thread, threads)
-    else:
-        multiply(&p, workspace, workspace_per_thread, threads)
-    if dbias != NULL:
-        sum_rows(dbias, dy, rows, columns)
 
 
 cdef void run_linear_forward(const Step* s) noexcept nogil:
@@ -415,12 +301,6 @@ cdef void run_linear_backward_input(const Step* s) noexcept nogil:
     linear_backward_input(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2], <real*>s.data[3],
                           s.size[0], s.size[1], s.size[2], <int>s.size[3], <real>s.scalar[0],
                           s.workspace, s.workspace_per_thread, s.threads)
-
-
-cdef void run_linear_backward_parameters(const Step* s) noexcept nogil:
-    linear_backward_parameters(<real*>s.data[0], <real*>s.data[1], <real*>s.data[2],
-                               <real*>s.data[3], s.size[0], s.size[1], s.size[2],
-                               s.workspace, s.workspace_per_thread, s.threads)
 
 
 cdef void run_conv2d_pointwise_forward(const Step* s) noexcept nogil:
@@ -440,7 +320,6 @@ cdef void run_conv2d_pointwise_backward_input(const Step* s) noexcept nogil:
 
 CONSTANTS = {
     "DEPTH_BLOCK": DEPTH_BLOCK,
-    "STRIPS_ELEMENTS": STRIPS_ELEMENTS,
     "HALVES_MOST_ROWS": HALVES_MOST_ROWS,
     "HALVES_LEAST_DEPTH": HALVES_LEAST_DEPTH,
     "HALVES_MOST_WEIGHTS": HALVES_MOST_WEIGHTS,
@@ -450,5 +329,4 @@ KERNELS = {
     "conv2d_pointwise_backward_input": publish(run_conv2d_pointwise_backward_input),
     "linear_forward": publish(run_linear_forward),
     "linear_backward_input": publish(run_linear_backward_input),
-    "linear_backward_parameters": publish(run_linear_backward_parameters),
 }

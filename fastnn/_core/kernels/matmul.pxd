@@ -271,6 +271,12 @@ cdef inline void panel_bounds(
     last_lanes[0] = LANES if last * LANES <= columns else columns - (last - 1) * LANES
 
 
+cdef inline Py_ssize_t block_start(Py_ssize_t block, Py_ssize_t blocks, Py_ssize_t rows) noexcept nogil:
+    """Blocks end at whole tiles, so that all but the last are made of full ones."""
+    cdef Py_ssize_t tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    return min(rows, block * tiles // blocks * TILE_ROWS)
+
+
 cdef inline void product_block(
     const Py_ssize_t panel, const Py_ssize_t panels, const Py_ssize_t columns,
     const Py_ssize_t rows, const Py_ssize_t depth,
@@ -280,7 +286,8 @@ cdef inline void product_block(
 ) noexcept nogil:
     """Panel `panel` of c (rows, columns) = a (rows, depth) @ b (depth, columns) + start (columns,).
 
-    Plus c itself if `accumulate`, without `start` then. b is (columns, depth) if `b_transposed`. `packed` has room for DEPTH_BLOCK rows of a panel.
+    Plus c itself if `accumulate`, without `start` then. b is (columns, depth) if `b_transposed`.
+    `packed` has room for DEPTH_BLOCK rows of a panel.
     """
     cdef Py_ssize_t first, vectors, last_lanes, blocks, block, k, k_end
     panel_bounds(panel, panels, columns, &first, &vectors, &last_lanes)
