@@ -102,7 +102,7 @@ cdef void product_part(
     const Product* p, Py_ssize_t panel, Py_ssize_t row, Py_ssize_t last_row, Py_ssize_t k,
     Py_ssize_t depth, real* c, const real* start, bint accumulate, real* packed,
 ) noexcept nogil:
-    """A panel of some rows from `depth` steps of the depth; start (columns,) is NULL to add to c."""
+    """A panel of some rows from `depth` steps from k on, plus c itself if `accumulate`."""
     if p.tail and panel == p.panels - 1:
         tail_product(c + row * p.columns, p.columns, p.a + row * p.a_row, p.a_row,
                      p.b, p.b_row, p.b_transposed, start, last_row - row, p.columns - p.tail, p.tail,
