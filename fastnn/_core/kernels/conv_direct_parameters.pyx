@@ -24,7 +24,7 @@ from fastnn._core.kernels.patches cimport (
     take_band,
     tap_table,
 )
-from fastnn._core.kernels.row_tile cimport row_gradient, shares_inputs
+from fastnn._core.kernels.row_tile cimport ROWS_FIT, row_gradient, shares_inputs
 from fastnn._core.simd cimport (
     LANES,
     TILE_ROWS,
@@ -138,7 +138,7 @@ cdef void sum_task(const Sum* sum, Py_ssize_t task, char* workspace) noexcept no
         for block in range(ceiling(n, BLOCK_PIXELS)):
             pixel = block * BLOCK_PIXELS
             count = min(<Py_ssize_t>BLOCK_PIXELS, n - pixel)
-            if sum.by_rows:
+            if ROWS_FIT and sum.by_rows:
                 row_gradient(sum.g.kernel_width, sum.g.kernel_height, channels, count,
                              pixel % p.grid_width, p.grid_width, band.data, space.pixels + pixel,
                              sum.g.dilation_height * p.row_stride, dy + space.outputs[pixel], dweight,
