@@ -13,7 +13,9 @@ FASTNN_DEBUG       1: no optimization, bounds checks, address and undefined-beha
 import os
 import platform
 import subprocess
+import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +76,15 @@ def compiler_accepts(*flags):
 OPENMP = ["-fopenmp"] if compiler_accepts("-fopenmp") else []
 FLAGS = SANITIZE if DEBUG else [flag for flag in OPTIMIZE + UNROLL if compiler_accepts(flag)]
 LINK = OPENMP + (["-fsanitize=address,undefined"] if DEBUG else [])
+# Bookkeeping between kernels, most of it Cython's own: more would take twice as long to compile.
+FLAGS_OF_CORE = ["-O1"]
 # A kernel inlines the functions of its .pxd files, always: they are written once and unrolled
 # where they are called with literals.
 INLINE = [("CYTHON_INLINE", "inline __attribute__((always_inline, unused))")]
+# What each file of kernels includes first. A third of their compiling is to read these headers, of
+# which compilers' vector intrinsics are most: GCC takes a precompiled copy that it finds beside them.
+HEADERS = "#define PY_SSIZE_T_CLEAN\n#include <Python.h>\n#include <simd.h>\n"
+HEADER = "kernel_headers.h"
 
 
 def extension(name, source, macros=(), flags=(), depends=()):
@@ -92,7 +100,20 @@ def extension(name, source, macros=(), flags=(), depends=()):
 
 
 def translate(extensions):
-    return cythonize(extensions, build_dir=str(TRANSLATED), compiler_directives=DIRECTIVES)
+    """Cython's work, on all cores."""
+    return cythonize(
+        extensions,
+        build_dir=str(TRANSLATED),
+        compiler_directives=DIRECTIVES,
+        nthreads=os.cpu_count(),
+    )
+
+
+def write_if_new(path, text):
+    """Writes a file, unless it holds this text: then it keeps its time, and what is made of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def build_of_kernels(family, translated, level, precision):
@@ -102,10 +123,8 @@ def build_of_kernels(family, translated, level, precision):
     """
     folder = f"{level}_{precision}"
     source = TRANSLATED / folder / f"{family}.c"
-    line = f'#include "{os.path.relpath(translated, source.parent)}"\n'
-    source.parent.mkdir(parents=True, exist_ok=True)
-    if not source.exists() or source.read_text() != line:
-        source.write_text(line)
+    included = os.path.relpath(translated, source.parent)
+    write_if_new(source, f'#include <{HEADER}>\n#include "{included}"\n')
     macros = [*PRECISIONS[precision], *INLINE]
     name = f"fastnn._core.{folder}.{family}"
     return extension(name, source, macros, LEVELS[level], [translated])
@@ -116,14 +135,18 @@ def all_extensions():
     unknown = set(wanted) - set(LEVELS)
     if unknown:
         raise SystemExit(f"FASTNN_BUILD_ISA names {sorted(unknown)}; there are {sorted(LEVELS)}")
-    core = [extension(f"fastnn._core.{name}", CORE / f"{name}.pyx") for name in CORE_MODULES]
+    core = [
+        extension(f"fastnn._core.{name}", CORE / f"{name}.pyx", flags=FLAGS_OF_CORE)
+        for name in CORE_MODULES
+    ]
     kernels = [
         extension(f"fastnn._core.kernels.{family}", CORE / "kernels" / f"{family}.pyx")
         for family in FAMILIES
     ]
-    return translate(core) + [
+    translated = translate(core + kernels)
+    return translated[: len(core)] + [
         build_of_kernels(family, kernel.sources[0], level, precision)
-        for family, kernel in zip(FAMILIES, translate(kernels), strict=True)
+        for family, kernel in zip(FAMILIES, translated[len(core) :], strict=True)
         for level in wanted
         for precision in PRECISIONS
     ]
@@ -139,5 +162,38 @@ class ParallelBuild(build_ext):
             for module in self.extensions:
                 Path(*module.name.split(".")[:-1]).mkdir(exist_ok=True)
 
+    def build_extensions(self):
+        builds = {}
+        for module in self.extensions:
+            folder = Path(module.sources[0]).parent
+            if folder.parent == TRANSLATED:
+                module.include_dirs.insert(0, str(self.headers_of(folder.name).parent))
+                builds[folder.name] = module
+        with ThreadPoolExecutor(self.parallel) as pool:
+            list(pool.map(self.precompile_headers, builds, builds.values()))
+        super().build_extensions()
 
-setup(ext_modules=all_extensions(), cmdclass={"build_ext": ParallelBuild})
+    def headers_of(self, folder):
+        """Where the headers of an instruction set and precision are: a folder for each Python."""
+        return Path(self.build_temp, folder, HEADER)
+
+    def precompile_headers(self, folder, module):
+        """Precompiles the headers, with the flags of an extension that includes them."""
+        header = self.headers_of(folder)
+        write_if_new(header, HEADERS)
+        precompiled = header.with_name(f"{HEADER}.gch")
+        made_of = [header, CORE / "simd.h", Path(sysconfig.get_path("include"), "patchlevel.h")]
+        newest = max(path.stat().st_mtime for path in [*made_of, Path(__file__)])
+        if DEBUG or (precompiled.exists() and precompiled.stat().st_mtime > newest):
+            return
+        folders = [*module.include_dirs, *self.compiler.include_dirs]
+        macros = [f"-D{name}={value}" for name, value in module.define_macros]
+        command = [*self.compiler.compiler_so, *macros, *(f"-I{path}" for path in folders)]
+        command += [*module.extra_compile_args, "-x", "c-header", str(header)]
+        if subprocess.run([*command, "-o", str(precompiled)], check=False).returncode:
+            print("headers can't be precompiled here: kernels take longer to compile")
+
+
+# Processes that translate may start by reading this file.
+if __name__ == "__main__":
+    setup(ext_modules=all_extensions(), cmdclass={"build_ext": ParallelBuild})

@@ -54,6 +54,7 @@ typedef int32_t real_bits;
 typedef real vreal __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 typedef real_bits vmask __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
+#define V_SHORT_LOOP _Pragma("GCC unroll 1")
 #define FASTNN_INLINE static inline __attribute__((always_inline, unused))
 
 FASTNN_INLINE vreal v_load(const real *p) { return *(const vreal *)p; }
@@ -118,10 +119,10 @@ FASTNN_INLINE vreal v_load_first(const real *p, ptrdiff_t count) {
 #elif defined(LANES_BY_MASK)
   return (vreal)_mm256_maskload_ps(p, first_lanes(count));
 #else
-  vreal v = {0};
-  for (ptrdiff_t i = 0; i < LANES; i++)
-    if (i < count) v[i] = p[i];
-  return v;
+  if (count >= LANES) return v_load(p);
+  real lane[VECTOR_BYTES / sizeof(real)] = {0};
+  V_SHORT_LOOP for (ptrdiff_t i = 0; i < count; i++) lane[i] = p[i];
+  return v_load(lane);
 #endif
 }
 FASTNN_INLINE void v_store_first(real *p, vreal v, ptrdiff_t count) {
@@ -129,20 +130,21 @@ FASTNN_INLINE void v_store_first(real *p, vreal v, ptrdiff_t count) {
   _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)v);
 #elif defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
-#elif defined(LANES_BY_MASK)
+#else
   /* A store by mask takes a dozen cycles on some processors. */
   if (count >= LANES) {
     v_store(p, v);
     return;
   }
-#if defined(FASTNN_DOUBLE)
+#if defined(LANES_BY_MASK) && defined(FASTNN_DOUBLE)
   _mm256_maskstore_pd(p, first_lanes(count), (__m256d)v);
-#else
+#elif defined(LANES_BY_MASK)
   _mm256_maskstore_ps(p, first_lanes(count), (__m256)v);
-#endif
 #else
-  for (ptrdiff_t i = 0; i < LANES; i++)
-    if (i < count) p[i] = v[i];
+  real lane[VECTOR_BYTES / sizeof(real)];
+  v_store(lane, v);
+  V_SHORT_LOOP for (ptrdiff_t i = 0; i < count; i++) p[i] = lane[i];
+#endif
 #endif
 }
 
