@@ -81,8 +81,8 @@ FLAGS_OF_CORE = ["-O1"]
 # A kernel inlines the functions of its .pxd files, always: they are written once and unrolled
 # where they are called with literals.
 INLINE = [("CYTHON_INLINE", "inline __attribute__((always_inline, unused))")]
-# What each file of kernels includes first. A third of their compiling is to read these headers, of
-# which compilers' vector intrinsics are most: GCC takes a precompiled copy that it finds beside them.
+# What each file of kernels includes first. Reading these headers, most of them intrinsics, took a
+# third of their compiling: GCC takes a precompiled copy that it finds beside them.
 HEADERS = "#define PY_SSIZE_T_CLEAN\n#include <Python.h>\n#include <simd.h>\n"
 HEADER = "kernel_headers.h"
 
