@@ -76,8 +76,6 @@ def compiler_accepts(*flags):
 OPENMP = ["-fopenmp"] if compiler_accepts("-fopenmp") else []
 FLAGS = SANITIZE if DEBUG else [flag for flag in OPTIMIZE + UNROLL if compiler_accepts(flag)]
 LINK = OPENMP + (["-fsanitize=address,undefined"] if DEBUG else [])
-# Bookkeeping between kernels, most of it Cython's own: more would take twice as long to compile.
-FLAGS_OF_CORE = ["-O1"]
 # A kernel inlines the functions of its .pxd files, always: they are written once and unrolled
 # where they are called with literals.
 INLINE = [("CYTHON_INLINE", "inline __attribute__((always_inline, unused))")]
@@ -135,10 +133,7 @@ def all_extensions():
     unknown = set(wanted) - set(LEVELS)
     if unknown:
         raise SystemExit(f"FASTNN_BUILD_ISA names {sorted(unknown)}; there are {sorted(LEVELS)}")
-    core = [
-        extension(f"fastnn._core.{name}", CORE / f"{name}.pyx", flags=FLAGS_OF_CORE)
-        for name in CORE_MODULES
-    ]
+    core = [extension(f"fastnn._core.{name}", CORE / f"{name}.pyx") for name in CORE_MODULES]
     kernels = [
         extension(f"fastnn._core.kernels.{family}", CORE / "kernels" / f"{family}.pyx")
         for family in FAMILIES

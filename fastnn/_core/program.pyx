@@ -343,8 +343,8 @@ cdef class Program:
     def time_steps(self, Py_ssize_t repetitions):
         """Nanoseconds that each step takes at the loaded batch, the shortest of some runs."""
         cdef Py_ssize_t i, r
-        times = np.full(self.step_count, np.inf)
-        cdef double[::1] best = times
+        cdef cnp.ndarray times = np.full(self.step_count, np.inf)
+        cdef double* best = <double*>cnp.PyArray_DATA(times)
         cdef double elapsed
         with nogil:
             for r in range(repetitions):  # no-cython-lint

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastnn._core.aligned import aligned_empty
 
+cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
@@ -27,6 +28,11 @@ from fastnn._core.epoch cimport (
 )
 from fastnn._core.feed cimport Feed
 from fastnn._core.shuffle cimport shuffle
+
+cnp.import_array()
+
+cdef enum:
+    RESULTS = 6                # of a round
 
 
 cdef bint run_rows(Feed feed, const int64_t* order, Py_ssize_t first, Py_ssize_t stop, bint train,
@@ -53,26 +59,26 @@ cdef bint run_rows(Feed feed, const int64_t* order, Py_ssize_t first, Py_ssize_t
 
 
 cdef tuple rounds_of(Feed training, Feed measuring, uint64_t seed, Py_ssize_t first_epoch,
-                     Py_ssize_t examples, const int64_t[::1] stretches, double limit,
-                     object attend):
-    cdef Py_ssize_t first = 0, stop, done = 0, rounds = stretches.shape[0]
+                     Py_ssize_t examples, const int64_t* stretches, Py_ssize_t rounds,
+                     double limit, object attend):
+    cdef Py_ssize_t first = 0, stop, done = 0
     cdef Sums sums, held
     cdef double loss = 0, deadline = nanoseconds() + ATTENTION_NANOSECONDS
     cdef bint finite = True
-    results = np.empty((rounds, 6))
-    cdef double[:, ::1] table = results
-    cdef int64_t[::1] order = aligned_empty(training.examples, np.int64)
+    cdef cnp.ndarray results = np.empty((rounds, RESULTS))
+    cdef cnp.ndarray order_array = aligned_empty(training.examples, np.int64)
+    cdef double* result = <double*>cnp.PyArray_DATA(results)
+    cdef int64_t* order = <int64_t*>cnp.PyArray_DATA(order_array)
     training.program.configure(min(training.batch_size, examples))
     measuring.program.configure(min(measuring.batch_size, measuring.examples))
     with nogil:
         while done < rounds and finite:
-            shuffle(&order[0], training.examples, seed, first_epoch + done)
+            shuffle(order, training.examples, seed, first_epoch + done)
             loss, first = 0, 0
             while first < examples:
                 sums = Sums(0, 0, 0, 0, 0)
                 stop = min(first + stretches[done], examples)
-                finite = run_rows(training, &order[0], first, stop, True, &sums, &deadline,
-                                  attend)
+                finite = run_rows(training, order, first, stop, True, &sums, &deadline, attend)
                 if not finite or sums.loss / sums.examples > limit:
                     break
                 loss += sums.loss
@@ -81,12 +87,13 @@ cdef tuple rounds_of(Feed training, Feed measuring, uint64_t seed, Py_ssize_t fi
                 break
             held = Sums(0, 0, 0, 0, 0)
             finite = run_rows(measuring, NULL, 0, measuring.examples, False, &held, &deadline, attend)
-            table[done, 0] = loss / examples
-            table[done, 1] = held.examples
-            table[done, 2] = held.loss
-            table[done, 3] = held.correct
-            table[done, 4] = held.counted
-            table[done, 5] = finite
+            result[0] = loss / examples
+            result[1] = held.examples
+            result[2] = held.loss
+            result[3] = held.correct
+            result[4] = held.counted
+            result[5] = finite
+            result += RESULTS
             done += 1
     if first == examples:
         return results[:done], None, None
@@ -96,7 +103,7 @@ cdef tuple rounds_of(Feed training, Feed measuring, uint64_t seed, Py_ssize_t fi
 
 
 def run_rounds(Feed training, Feed measuring, uint64_t seed, Py_ssize_t first_epoch,
-               Py_ssize_t examples, const int64_t[::1] stretches, double limit, attend):
+               Py_ssize_t examples, stretches, double limit, attend):
     """Trains and measures by turns, for as many epochs as there are stretches or until it is over.
 
     Parameters
@@ -124,7 +131,8 @@ def run_rounds(Feed training, Feed measuring, uint64_t seed, Py_ssize_t first_ep
     exploded : float or None
         The loss beyond the limit that ended the unfinished round.
     """
-    if stretches.shape[0] == 0 or np.min(stretches) < 1:
+    cdef cnp.ndarray lengths = np.ascontiguousarray(stretches, np.int64)
+    if lengths.ndim != 1 or lengths.size == 0 or np.min(lengths) < 1:
         raise ValueError("expected a stretch of 1 or more for each of some epochs")
     if not 0 < examples <= training.examples:
         raise ValueError(f"got {examples} examples, expected 1 to {training.examples}")
@@ -134,7 +142,8 @@ def run_rounds(Feed training, Feed measuring, uint64_t seed, Py_ssize_t first_ep
         measuring.program.lock.acquire()
         begin_updates()
         try:
-            return rounds_of(training, measuring, seed, first_epoch, examples, stretches, limit,
+            return rounds_of(training, measuring, seed, first_epoch, examples,
+                             <const int64_t*>cnp.PyArray_DATA(lengths), lengths.size, limit,
                              attend)
         finally:
             end_updates()
