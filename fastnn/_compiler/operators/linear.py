@@ -150,7 +150,7 @@ def halves_bytes(weight):
     out_features, in_features = weight.shape
     if (
         in_features < PRODUCTS.HALVES_LEAST_DEPTH
-        or weight.example_size > PRODUCTS.HALVES_MOST_WEIGHTS
+        or weight.example_size > PRODUCTS.SECOND_CACHE_ELEMENTS
     ):
         return 0
     return PRODUCTS.HALVES_MOST_ROWS * out_features * ITEMSIZES[weight.dtype]

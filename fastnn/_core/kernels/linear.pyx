@@ -11,8 +11,8 @@ from fastnn._core.kernels.activation_rows cimport activation_backward_row, activ
 from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport (
     DEPTH_BLOCK,
-    MOST_ELEMENTS_IN_PLACE,
     ROWS_WORTH_PACKING,
+    SECOND_CACHE_ELEMENTS,
     block_start,
     panel_bounds,
     panel_count,
@@ -44,7 +44,6 @@ cdef enum:
     # copies no others. A line from the cache of another core takes as long as one from memory.
     HALVES_MOST_ROWS = 128
     HALVES_LEAST_DEPTH = 256
-    HALVES_MOST_WEIGHTS = 262144
 
 cdef struct Product
 
@@ -177,7 +176,7 @@ cdef void add_halves(const Product* p, Py_ssize_t row, Py_ssize_t last_row) noex
 
 cdef inline bint worth_halves(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
     return (1 < rows <= HALVES_MOST_ROWS and depth >= HALVES_LEAST_DEPTH
-            and depth * columns <= HALVES_MOST_WEIGHTS)
+            and depth * columns <= SECOND_CACHE_ELEMENTS)
 
 
 cdef void multiply_halves(
@@ -199,6 +198,26 @@ cdef void multiply_halves(
         add_halves(p, task * p.rows // threads, (task + 1) * p.rows // threads)
 
 
+cdef inline bint worth_sweeping(const Product* p) noexcept nogil:
+    return (1 < p.rows < ROWS_WORTH_PACKING and not p.b_transposed
+            and p.depth * p.columns > SECOND_CACHE_ELEMENTS)
+
+
+cdef void multiply_sweeping(
+    Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
+) noexcept nogil:
+    """c = a b + start, finished, of few rows, with weights that no second-level cache holds."""
+    cdef Py_ssize_t task
+    p.tail, p.second_half = 0, NULL
+    p.panels = ceiling(panel_count(p.columns), threads) * threads
+    if threads == 1:
+        sweep_task(p, 0, p.panels, <real*>workspace)
+        return
+    for task in prange(threads, schedule="static", num_threads=threads):
+        sweep_task(p, task * p.panels // threads, (task + 1) * p.panels // threads,
+                   <real*>(workspace + threadid() * workspace_per_thread))
+
+
 cdef void multiply(
     Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
@@ -209,18 +228,10 @@ cdef void multiply(
     """
     cdef Py_ssize_t tiles = ceiling(p.rows, TILE_ROWS)
     cdef Py_ssize_t task
-    p.second_half = NULL
-    p.tail = 0
-    if (1 < p.rows < ROWS_WORTH_PACKING and not p.b_transposed
-            and p.depth * p.columns > MOST_ELEMENTS_IN_PLACE):
-        p.panels = ceiling(panel_count(p.columns), threads) * threads
-        if threads == 1:
-            sweep_task(p, 0, p.panels, <real*>workspace)
-            return
-        for task in prange(threads, schedule="static", num_threads=threads):
-            sweep_task(p, task * p.panels // threads, (task + 1) * p.panels // threads,
-                       <real*>(workspace + threadid() * workspace_per_thread))
+    if worth_sweeping(p):
+        multiply_sweeping(p, workspace, workspace_per_thread, threads)
         return
+    p.second_half = NULL
     p.tail = tail_of(p.rows, p.columns, p.depth)
     p.panels = panel_count(p.columns - p.tail) + (p.tail > 0)
     if p.rows == 1 and not p.b_transposed:
@@ -322,7 +333,7 @@ CONSTANTS = {
     "DEPTH_BLOCK": DEPTH_BLOCK,
     "HALVES_MOST_ROWS": HALVES_MOST_ROWS,
     "HALVES_LEAST_DEPTH": HALVES_LEAST_DEPTH,
-    "HALVES_MOST_WEIGHTS": HALVES_MOST_WEIGHTS,
+    "SECOND_CACHE_ELEMENTS": SECOND_CACHE_ELEMENTS,
 }
 KERNELS = {
     "conv2d_pointwise_forward": publish(run_conv2d_pointwise_forward),

@@ -46,7 +46,7 @@ cdef enum:
     # not where B fills a second-level cache: rows a page apart come from memory one by one, and a copy
     # waits for many at a time.
     ROWS_WORTH_PACKING = 32
-    MOST_ELEMENTS_IN_PLACE = 262144
+    SECOND_CACHE_ELEMENTS = 262144
 
 cdef struct Operand:
     # An element of the matrix lies at data[row * row_stride + column * column_stride].
@@ -105,10 +105,10 @@ cdef inline void tile(
         for j in range(vectors):
             b_values[j] = v_load(b + j * LANES)
         for i in range(rows):
-            a_value = a[i] if in_strips else a[i * a_row]
+            a_value = a[i * a_row]
             for j in range(vectors):
                 sums[i][j] += a_value * b_values[j]
-        a += TILE_ROWS if in_strips else a_depth
+        a += a_depth
         b += b_depth
     if last_lanes == LANES:
         for i in range(rows):
@@ -129,7 +129,6 @@ cdef inline void tile_column(
     const real* start, const bint accumulate, const Py_ssize_t last_lanes,
 ) noexcept nogil:
     """All rows of a panel of `vectors` vectors (a literal), by tiles of TILE_ROWS, then 4, 2, 1."""
-    cdef Py_ssize_t next_row = 1 if in_strips else a_row
     while rows >= TILE_ROWS:
         tile(TILE_ROWS, vectors, in_strips, depth, a, a_row, a_depth, b, b_depth, c, c_row,
              start, accumulate, last_lanes)
@@ -140,13 +139,13 @@ cdef inline void tile_column(
         tile(4, vectors, in_strips, depth, a, a_row, a_depth, b, b_depth, c, c_row,
              start, accumulate, last_lanes)
         rows -= 4
-        a += 4 * next_row
+        a += 4 * a_row
         c += 4 * c_row
     if rows >= 2:
         tile(2, vectors, in_strips, depth, a, a_row, a_depth, b, b_depth, c, c_row,
              start, accumulate, last_lanes)
         rows -= 2
-        a += 2 * next_row
+        a += 2 * a_row
         c += 2 * c_row
     if rows >= 1:
         tile(1, vectors, in_strips, depth, a, a_row, a_depth, b, b_depth, c, c_row,
@@ -160,7 +159,7 @@ cdef inline void panel_product(
     real* c, const Py_ssize_t c_row,
     const real* start, const bint accumulate, const Py_ssize_t last_lanes,
 ) noexcept nogil:
-    """A panel of any width; A is read through its strides or, `in_strips` (a literal), from those."""
+    """A panel of any width. Where A is `in_strips` (a literal), so are its strides 1 and TILE_ROWS."""
     if vectors == 1:
         tile_column(1, in_strips, rows, depth, a, a_row, a_depth, b, b_depth, c, c_row,
                     start, accumulate, last_lanes)
@@ -298,7 +297,7 @@ cdef inline void product_block(
         row_product(vectors, depth, a, a_depth, b + first, b_row, c, start, last_lanes)
         return
     if (not b_transposed and rows < ROWS_WORTH_PACKING
-            and depth * b_row <= MOST_ELEMENTS_IN_PLACE):
+            and depth * b_row <= SECOND_CACHE_ELEMENTS):
         panel_product(vectors, False, rows, depth, a, a_row, a_depth, b + first, b_row, c, c_row,
                       start, accumulate, last_lanes)
         return
