@@ -177,9 +177,13 @@ class ParallelBuild(build_ext):
         header = self.headers_of(folder)
         write_if_new(header, HEADERS)
         precompiled = header.with_name(f"{HEADER}.gch")
-        made_of = [header, CORE / "simd.h", Path(sysconfig.get_path("include"), "patchlevel.h")]
-        newest = max(path.stat().st_mtime for path in [*made_of, Path(__file__)])
-        if DEBUG or (precompiled.exists() and precompiled.stat().st_mtime > newest):
+        python = Path(sysconfig.get_path("include"), "patchlevel.h")
+        if DEBUG or not python.exists():
+            precompiled.unlink(missing_ok=True)
+            return
+        made_of = [header, CORE / "simd.h", python, Path(__file__)]
+        newest = max(path.stat().st_mtime for path in made_of)
+        if precompiled.exists() and precompiled.stat().st_mtime > newest:
             return
         folders = [*module.include_dirs, *self.compiler.include_dirs]
         macros = [f"-D{name}={value}" for name, value in module.define_macros]
