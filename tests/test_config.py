@@ -24,9 +24,12 @@ def test_import_is_quick(tmp_path):
         "import time, numpy; t = time.thread_time(); import fastnn; print(time.thread_time() - t)"
     )
     # Bytecode is kept, as it is of an installed package. The machine may be busy: processor time of
-    # the thread that imports (BLAS's own may spin), and the shortest of some runs.
+    # the thread that imports (BLAS's own may spin), and as many runs as it takes to find it idle.
     kept = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    assert min(float(run(code, **kept).stdout) for _ in range(10)) < 0.06
+    seconds = []
+    while len(seconds) < 40 and min(seconds, default=1) >= 0.06:
+        seconds.append(float(run(code, **kept).stdout))
+    assert min(seconds) < 0.06
 
 
 @pytest.mark.parametrize("level", dispatch.usable_levels())

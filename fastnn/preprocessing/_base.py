@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -242,6 +241,8 @@ class Preprocessor:
             If `load` would not know the class: it is `Preprocessor` itself, or has a name that
             another class has too.
         """
+        import json  # here, for it would be a twentieth of `import fastnn`
+
         self._check_fitted("save")
         name = type(self).__name__
         if Preprocessor._known().get(name) is not type(self):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import numpy as np
@@ -38,6 +37,8 @@ def load(path: str | os.PathLike[str]) -> Preprocessor:
     ...     preprocessing.load(path).mean_
     array([2.])
     """
+    import json  # here, for it would be a twentieth of `import fastnn`
+
     with open(path, "rb") as file:
         # A damaged archive makes zipfile and NumPy raise a dozen unrelated kinds of exception.
         try:
