@@ -54,6 +54,7 @@ typedef int32_t real_bits;
 typedef real vreal __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 typedef real_bits vmask __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
+/* Before a loop over part of a vector: unrolled, it would be a branch for each lane at every use. */
 #define V_SHORT_LOOP _Pragma("GCC unroll 1")
 #define FASTNN_INLINE static inline __attribute__((always_inline, unused))
 
@@ -348,8 +349,6 @@ FASTNN_INLINE real v_largest(vreal v) {
 FASTNN_INLINE vreal v_interleave_low(vreal a, vreal b) { return V_SHUFFLE(a, b, LOW_LANES); }
 FASTNN_INLINE vreal v_interleave_high(vreal a, vreal b) { return V_SHUFFLE(a, b, HIGH_LANES); }
 
-/* Vector `part` (a literal 0, 1 or 2) of a0 b0 c0 a1 b1 c1 ..., and of the way back: every third
- * element, from number `part` on, of the three vectors a, b, c. */
 /* Lane i is element lanes[i] of a and b, one behind the other. */
 FASTNN_INLINE vreal v_pick(vreal a, vreal b, vmask lanes) {
 #if defined(__clang__)
@@ -360,6 +359,8 @@ FASTNN_INLINE vreal v_pick(vreal a, vreal b, vmask lanes) {
   return __builtin_shuffle(a, b, lanes);
 #endif
 }
+/* Vector `part` (a literal 0, 1 or 2) of a0 b0 c0 a1 b1 c1 ..., and of the way back: every third
+ * element, from number `part` on, of the three vectors a, b, c. */
 FASTNN_INLINE vreal v_interleave_three(vreal a, vreal b, vreal c, const int part) {
   const vmask lane = (vmask){LANE_NUMBERS}, number = lane + part * LANES;
   const vmask from = number / 3, which = number - 3 * from;

@@ -30,7 +30,7 @@ from fastnn._core.kernels.patches cimport (
     take_band,
     tap_table,
 )
-from fastnn._core.kernels.row_tile cimport ROWS_FIT, row_product, shares_inputs
+from fastnn._core.kernels.row_tile cimport row_product, shares_inputs
 from fastnn._core.simd cimport LANES, real
 from fastnn._core.step cimport Step, publish
 
@@ -240,7 +240,7 @@ cdef void conv2d_direct_forward(
 ) noexcept nogil:
     """y = f(conv(x, weight) + bias)"""
     cdef Job job = Job(g, patches_of_input(&g), False, convolve_rows, y, x, weight, bias, NULL, slope)
-    if ROWS_FIT and shares_inputs(&g):
+    if shares_inputs(&g):
         job.convolve_part = convolve_pixel_rows
     convolve(&job, workspace, workspace_per_thread, threads)
 

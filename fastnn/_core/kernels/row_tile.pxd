@@ -30,8 +30,8 @@ from fastnn._core.simd cimport (
 )
 
 cdef enum:
-    # Only 32 registers hold the sums. Callers ask this literal first, so that builds for 16 leave the
-    # tiles out; they were a tenth of all compiling.
+    # Only 32 registers hold the sums. Who keeps the answer of shares_inputs asks this literal too, so
+    # that builds for 16 leave the tiles out; they were a tenth of all compiling.
     ROWS_FIT = TILE_ROWS >= 8
     # Pixels of a forward tile: so many sums that none waits for its last product, and two tiles make
     # a row of 28. What is left of a row goes by narrow ones.
