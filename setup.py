@@ -27,7 +27,7 @@ DEBUG = os.environ.get("FASTNN_DEBUG") == "1"
 CORE = Path("fastnn/_core")
 TRANSLATED = Path("build/cython")
 CORE_MODULES = [
-    *("cpu", "threads", "aligned", "augmentation", "external"),
+    *("cpu", "threads", "tasks", "aligned", "augmentation", "external"),
     *("program_lock", "constants", "taps", "program", "feed", "epoch", "shuffle", "rounds"),
 ]
 FAMILIES = sorted(path.stem for path in (CORE / "kernels").glob("*.pyx"))

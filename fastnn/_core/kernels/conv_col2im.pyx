@@ -12,7 +12,7 @@ cache. Nothing is scattered: a pixel of dx goes over the outputs that have it in
 two small tables, so that its sum has one order whatever the bands are.
 """
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
@@ -24,6 +24,7 @@ from fastnn._core.kernels.matmul cimport (
 )
 from fastnn._core.simd cimport LANES, real, v_load, v_set, v_store, v_store_first, vreal
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 
 cdef enum:
@@ -174,8 +175,9 @@ cdef void sum_row(
         dx += g.channels
 
 
-cdef void band_gradient(const Job* job, Py_ssize_t band, char* workspace) noexcept nogil:
+cdef void band_gradient(const void* context, Py_ssize_t band, char* workspace) noexcept nogil:
     """Some rows of dx of an image."""
+    cdef const Job* job = <const Job*>context
     cdef const Convolution* g = job.g
     cdef Py_ssize_t image = band // job.bands_of_image
     cdef Py_ssize_t first = band % job.bands_of_image * job.rows_of_band
@@ -233,18 +235,13 @@ cdef void conv2d_col2im_backward_input(
 ) noexcept nogil:
     """dx = the gradient of conv to its input, times the derivative of the activation that made x"""
     cdef Job job
-    cdef Py_ssize_t band
     job.g, job.dx, job.dy, job.prepared, job.output, job.slope = g, dx, dy, prepared, x, slope
     job.depth = depth_of(g)
     job.column_row = whole_row(job.depth)
     job.rows_of_band = band_rows(g, job.column_row)
     job.bands_of_image = (g.height + job.rows_of_band - 1) // job.rows_of_band
-    if threads == 1:
-        for band in range(g.images * job.bands_of_image):
-            band_gradient(&job, band, workspace)
-        return
-    for band in prange(g.images * job.bands_of_image, schedule="static", num_threads=threads):
-        band_gradient(&job, band, workspace + threadid() * workspace_per_thread)
+    run_tasks(band_gradient, &job, g.images * job.bands_of_image, workspace, workspace_per_thread,
+              threads)
 
 
 cdef void run_conv2d_col2im_weight(const Step* s) noexcept nogil:

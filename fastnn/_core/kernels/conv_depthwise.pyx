@@ -11,8 +11,6 @@ by one.
 The gradient of the weights is in conv_depthwise_parameters.pyx.
 """
 
-from cython.parallel cimport prange, threadid
-
 from fastnn._core.kernels.activation_rows cimport (
     activation_backward_row,
     activation_forward_row,
@@ -32,6 +30,7 @@ from fastnn._core.kernels.depthwise_window cimport WINDOW_TILE, at_edge_of, wind
 from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.simd cimport LANES, real, v_set, vreal
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Outputs whose sums stay in registers beside a weight, in 16 registers too.
@@ -144,24 +143,35 @@ cdef void do_line(const Line* line) noexcept nogil:
         tile_pixels(1, True, line, column)
 
 
-cdef void forward_row(
-    real* y, const real* x, const real* weight, const real* bias, const Convolution* c, real slope,
-    Tap* taps, Py_ssize_t row,
-) noexcept nogil:
+cdef struct Job:
+    # out = the convolution of inputs with weight, then f of it or times f'(output)
+    const Convolution* g
+    real* out
+    const real* inputs
+    const real* weight
+    const real* start        # forward: the bias, or NULL
+    const real* output       # backward: of the activation before, or NULL
+    real slope
+
+
+cdef void forward_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """Row `row` of all output rows of all images"""
+    cdef const Job* job = <const Job*>context
+    cdef const Convolution* c = job.g
+    cdef Tap* taps = <Tap*>workspace
     cdef Py_ssize_t image = row // c.out_height
     cdef Py_ssize_t out_row = c.out_width * c.channels
     cdef Line line
     line.channels, line.columns = c.channels, c.out_width
-    line.out, line.out_step = y + row * out_row, c.channels
-    line.inputs, line.input_step = x, c.stride_width * c.channels
+    line.out, line.out_step = job.out + row * out_row, c.channels
+    line.inputs, line.input_step = job.inputs, c.stride_width * c.channels
     line.column_step, line.input_columns = c.stride_width, c.width
-    line.weight, line.start, line.taps = weight, bias, taps
+    line.weight, line.start, line.taps = job.weight, job.start, taps
     line.window, line.turned = window_of(c), False
     line.tap_count = taps_of_row(taps, c, row - image * c.out_height, image * c.height)
     look_ahead(&line, c.width * c.channels)
     do_line(&line)
-    activation_forward_row(c.activation, line.out, line.out, out_row, slope)
+    activation_forward_row(c.activation, line.out, line.out, out_row, job.slope)
 
 
 cdef void conv2d_depthwise_forward(
@@ -172,26 +182,20 @@ cdef void conv2d_depthwise_forward(
     const Convolution* c, real slope, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """y = f(the sum over taps of weight * x + bias), by channel"""
-    cdef Py_ssize_t row, rows = c.images * c.out_height
-    if threads == 1:
-        for row in range(rows):
-            forward_row(y, x, weight, bias, c, slope, <Tap*>workspace, row)
-        return
-    for row in prange(rows, schedule="static", num_threads=threads):
-        forward_row(y, x, weight, bias, c, slope,
-                    <Tap*>(workspace + threadid() * workspace_per_thread), row)
+    cdef Job job = Job(c, y, x, weight, bias, NULL, slope)
+    run_tasks(forward_row, &job, c.images * c.out_height, workspace, workspace_per_thread, threads)
 
 
-cdef void backward_input_row(
-    real* dx, const real* dy, const real* weight, const real* x, const Convolution* c, real slope,
-    Tap* taps, Py_ssize_t row,
-) noexcept nogil:
+cdef void backward_input_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """Row `row` of all input rows of all images"""
+    cdef const Job* job = <const Job*>context
+    cdef const Convolution* c = job.g
+    cdef Tap* taps = <Tap*>workspace
     cdef Py_ssize_t image = row // c.height, in_row = c.width * c.channels, remainder
+    cdef real* dx = job.out + row * in_row
     cdef Line line
-    dx += row * in_row
-    line.channels, line.start, line.weight, line.taps = c.channels, NULL, weight, taps
-    line.inputs, line.input_step = dy, c.channels
+    line.channels, line.start, line.weight, line.taps = c.channels, NULL, job.weight, taps
+    line.inputs, line.input_step = job.inputs, c.channels
     line.column_step, line.input_columns = 1, c.out_width
     line.window, line.turned = window_of(c), True
     line.out_step = c.stride_width * c.channels
@@ -202,8 +206,8 @@ cdef void backward_input_row(
                                         image * c.out_height)
         look_ahead(&line, c.out_width * c.channels)
         do_line(&line)
-    if x != NULL:
-        activation_backward_row(c.activation, dx, dx, x + row * in_row, in_row, slope)
+    if job.output != NULL:
+        activation_backward_row(c.activation, dx, dx, job.output + row * in_row, in_row, job.slope)
 
 
 cdef void conv2d_depthwise_backward_input(
@@ -214,14 +218,8 @@ cdef void conv2d_depthwise_backward_input(
     const Convolution* c, real slope, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """dx = the sum over taps of weight * dy, times f' of the activation that made x"""
-    cdef Py_ssize_t row, rows = c.images * c.height
-    if threads == 1:
-        for row in range(rows):
-            backward_input_row(dx, dy, weight, x, c, slope, <Tap*>workspace, row)
-        return
-    for row in prange(rows, schedule="static", num_threads=threads):
-        backward_input_row(dx, dy, weight, x, c, slope,
-                           <Tap*>(workspace + threadid() * workspace_per_thread), row)
+    cdef Job job = Job(c, dx, dy, weight, NULL, x, slope)
+    run_tasks(backward_input_row, &job, c.images * c.height, workspace, workspace_per_thread, threads)
 
 
 cdef void run_conv2d_depthwise_forward(const Step* s) noexcept nogil:

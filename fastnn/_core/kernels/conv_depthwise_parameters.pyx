@@ -8,7 +8,6 @@ order. The usual kernels without a stride multiply tiles of dy with each input t
 (depthwise_window.pxd); others go over strips of columns, by groups of taps.
 """
 
-from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
@@ -25,6 +24,7 @@ from fastnn._core.kernels.depthwise_window cimport WINDOW_TILE, at_edge_of, wind
 from fastnn._core.kernels.lanes cimport load_lanes
 from fastnn._core.simd cimport LANES, real, v_load, v_store, v_store_first, vreal
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Parts of the rows, with sums of their own: enough for the cores there are, few enough to add up
@@ -171,43 +171,54 @@ cdef void add_line(real* sums, Py_ssize_t sums_step, Py_ssize_t taps, const Line
         first = last
 
 
-cdef void sum_chunk(
-    real* sums, const real* x, const real* dy, const Convolution* c, Tap* taps, Py_ssize_t chunk,
-) noexcept nogil:
+cdef struct Sum:
+    const Convolution* g
+    real* dweight
+    real* dbias          # or NULL
+    const real* x
+    const real* dy
+    real* sums           # (CHUNKS, taps + 1, padded channels)
+
+
+cdef void sum_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
     """sums (taps + 1, padded channels) of a chunk: of the weights' gradient, then of the bias's"""
+    cdef const Sum* sum = <const Sum*>context
+    cdef const Convolution* c = sum.g
+    cdef Tap* taps = <Tap*>workspace
     cdef Py_ssize_t rows = c.images * c.out_height, row, image
     cdef Py_ssize_t sums_step = padded_channels(c), tap_count = c.kernel_height * c.kernel_width
+    cdef real* sums = sum.sums + chunk * (tap_count + 1) * sums_step
     cdef Line line
-    sums += chunk * (tap_count + 1) * sums_step
     memset(sums, 0, (tap_count + 1) * sums_step * sizeof(real))
     line.channels, line.columns, line.out_step = c.channels, c.out_width, c.channels
-    line.inputs, line.input_step = x, c.stride_width * c.channels
+    line.inputs, line.input_step = sum.x, c.stride_width * c.channels
     line.column_step, line.input_columns, line.taps = c.stride_width, c.width, taps
     line.window, line.turned = window_of(c), False
     for row in range(chunk * rows // CHUNKS, (chunk + 1) * rows // CHUNKS):
         image = row // c.out_height
         # Here it is read: the gradient of the row.
-        line.out = <real*>dy + row * c.out_width * c.channels
+        line.out = <real*>sum.dy + row * c.out_width * c.channels
         line.tap_count = taps_of_row(taps, c, row - image * c.out_height, image * c.height)
         look_ahead(&line, c.width * c.channels)
         add_line(sums, sums_step, tap_count, &line)
 
 
-cdef void add_chunks(
-    real* dweight, real* dbias, const real* sums, const Convolution* c, Py_ssize_t channel,
-) noexcept nogil:
+cdef void add_chunks(const void* context, Py_ssize_t vector, char* workspace) noexcept nogil:
     """A vector of channels of both gradients: the sums of the chunks, in order"""
+    cdef const Sum* sum = <const Sum*>context
+    cdef const Convolution* c = sum.g
+    cdef Py_ssize_t channel = vector * LANES
     cdef Py_ssize_t taps = c.kernel_height * c.kernel_width, step = padded_channels(c)
     cdef Py_ssize_t count = min(<Py_ssize_t>LANES, c.channels - channel), tap, chunk
     cdef vreal total
     for tap in range(taps + 1):
-        total = v_load(sums + tap * step + channel)
+        total = v_load(sum.sums + tap * step + channel)
         for chunk in range(1, CHUNKS):
-            total += v_load(sums + (chunk * (taps + 1) + tap) * step + channel)
+            total += v_load(sum.sums + (chunk * (taps + 1) + tap) * step + channel)
         if tap < taps:
-            v_store_first(dweight + tap * c.channels + channel, total, count)
-        elif dbias != NULL:
-            v_store_first(dbias + channel, total, count)
+            v_store_first(sum.dweight + tap * c.channels + channel, total, count)
+        elif sum.dbias != NULL:
+            v_store_first(sum.dbias + channel, total, count)
 
 
 cdef void conv2d_depthwise_backward_parameters(
@@ -220,17 +231,9 @@ cdef void conv2d_depthwise_backward_parameters(
     int threads,
 ) noexcept nogil:
     """dweight = the sum over pixels of x * dy, dbias = that of dy"""
-    cdef Py_ssize_t chunk, vector, vectors = padded_channels(c) // LANES
-    if threads == 1:
-        for chunk in range(CHUNKS):
-            sum_chunk(sums, x, dy, c, <Tap*>workspace, chunk)
-        for vector in range(vectors):
-            add_chunks(dweight, dbias, sums, c, vector * LANES)
-        return
-    for chunk in prange(CHUNKS, schedule="static", num_threads=threads):
-        sum_chunk(sums, x, dy, c, <Tap*>(workspace + threadid() * workspace_per_thread), chunk)
-    for vector in prange(vectors, schedule="static", num_threads=threads):
-        add_chunks(dweight, dbias, sums, c, vector * LANES)
+    cdef Sum sum = Sum(c, dweight, dbias, x, dy, sums)
+    run_tasks(sum_chunk, &sum, CHUNKS, workspace, workspace_per_thread, threads)
+    run_tasks(add_chunks, &sum, padded_channels(c) // LANES, workspace, workspace_per_thread, threads)
 
 
 cdef void run_conv2d_depthwise_backward_parameters(const Step* s) noexcept nogil:

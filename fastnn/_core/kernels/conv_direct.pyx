@@ -9,7 +9,7 @@ Forward and backward to the input are one loop over bands of the output, which t
 Forward to one vector of filters goes by pixels of a row, which share their inputs (row_tile.pxd).
 """
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
@@ -33,6 +33,7 @@ from fastnn._core.kernels.patches cimport (
 from fastnn._core.kernels.row_tile cimport row_product, shares_inputs
 from fastnn._core.simd cimport LANES, real
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 
 cdef enum:
@@ -203,7 +204,8 @@ cdef void convolve_pixel_rows(const Job* job, const Band* band, const Space* spa
         pixel += count
 
 
-cdef void convolve_band(const Job* job, Py_ssize_t index, char* workspace) noexcept nogil:
+cdef void convolve_band(const void* context, Py_ssize_t index, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
     cdef const Patches* p = &job.patches
     cdef Space space = space_of(workspace, p)
     cdef Band band = take_band(job.x, p, index, space.band), part
@@ -219,18 +221,6 @@ cdef void convolve_band(const Job* job, Py_ssize_t index, char* workspace) noexc
             row += part.rows
 
 
-cdef void convolve(
-    const Job* job, char* workspace, Py_ssize_t workspace_per_thread, int threads,
-) noexcept nogil:
-    cdef Py_ssize_t band
-    if threads == 1:
-        for band in range(job.patches.bands):
-            convolve_band(job, band, workspace)
-        return
-    for band in prange(job.patches.bands, schedule="dynamic", num_threads=threads):
-        convolve_band(job, band, workspace + threadid() * workspace_per_thread)
-
-
 cdef void conv2d_direct_forward(
     real* y,             # (images, out_height, out_width, filters)
     const real* x,       # (images, height, width, channels)
@@ -242,7 +232,7 @@ cdef void conv2d_direct_forward(
     cdef Job job = Job(g, patches_of_input(&g), False, convolve_rows, y, x, weight, bias, NULL, slope)
     if shares_inputs(&g):
         job.convolve_part = convolve_pixel_rows
-    convolve(&job, workspace, workspace_per_thread, threads)
+    run_tasks(convolve_band, &job, job.patches.bands, workspace, workspace_per_thread, threads)
 
 
 cdef void conv2d_direct_backward_input(
@@ -254,7 +244,7 @@ cdef void conv2d_direct_backward_input(
 ) noexcept nogil:
     """dx = the gradient of conv to its input, times the derivative of the activation that made x"""
     cdef Job job = Job(g, patches_of_gradient(&g), True, convolve_rows, dx, dy, weight, NULL, x, slope)
-    convolve(&job, workspace, workspace_per_thread, threads)
+    run_tasks(convolve_band, &job, job.patches.bands, workspace, workspace_per_thread, threads)
 
 
 cdef void run_conv2d_direct_weight(const Step* s) noexcept nogil:

@@ -8,7 +8,6 @@ threads. Where partial sums are large there are fewer of them, and slices of the
 Where the filters are one vector, pixels of a row share their inputs (row_tile.pxd).
 """
 
-from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
@@ -37,6 +36,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 
 cdef enum:
@@ -88,6 +88,8 @@ cdef struct Sum:
     Convolution g
     Patches patches
     bint by_rows          # of pixels that share their inputs (row_tile.pxd)
+    real* dweight
+    real* dbias           # or NULL
     const real* x
     const real* dy
     real* partial
@@ -109,8 +111,9 @@ cdef inline Ahead next_block(
     return ahead
 
 
-cdef void sum_task(const Sum* sum, Py_ssize_t task, char* workspace) noexcept nogil:
+cdef void sum_task(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
     """One slice of the taps over one part of the bands."""
+    cdef const Sum* sum = <const Sum*>context
     cdef const Patches* p = &sum.patches
     cdef Space space = space_of(workspace, p)
     cdef Py_ssize_t part = task // sum.slices, slice = task % sum.slices
@@ -160,14 +163,14 @@ cdef void sum_task(const Sum* sum, Py_ssize_t task, char* workspace) noexcept no
                 add_pixels(dbias, dy + space.outputs[pixel], count, p.out_channels)
 
 
-cdef void add_parts(
-    real* total, const Sum* sum, Py_ssize_t row, Py_ssize_t rows,
-) noexcept nogil:
-    """Rows of the sum of all parts, in order; the last row is dbias."""
+cdef void add_parts(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
+    """A row of dweight, the sum of all parts in order; the row behind the last is dbias."""
+    cdef const Sum* sum = <const Sum*>context
     cdef Py_ssize_t part, columns = sum.patches.out_channels, size = (sum.depth + 1) * columns
-    memset(total, 0, rows * columns * sizeof(real))
+    cdef real* total = sum.dbias if row == sum.depth else sum.dweight + row * columns
+    memset(total, 0, columns * sizeof(real))
     for part in range(sum.parts):
-        add_row(total, sum.partial + part * size + row * columns, rows * columns)
+        add_row(total, sum.partial + part * size + row * columns, columns)
 
 
 cdef void conv2d_direct_backward_parameters(
@@ -179,7 +182,7 @@ cdef void conv2d_direct_backward_parameters(
 ) noexcept nogil:
     """dweight = patches^T dy, dbias = the sum of dy over pixels and images"""
     cdef Sum sum
-    cdef Py_ssize_t task, row
+    sum.dweight, sum.dbias = dweight, dbias
     sum.g, sum.patches, sum.x, sum.dy, sum.partial = g, patches_of_input(&g), x, dy, partial
     sum.patches.by_borders = False
     sum.depth = g.kernel_height * g.kernel_width * (g.channels // g.groups)
@@ -190,17 +193,8 @@ cdef void conv2d_direct_backward_parameters(
     sum.slices = 1
     if not sum.by_rows:
         sum.slices = min(ceiling(PARTS, sum.parts), ceiling(sum.depth, 4 * TILE_ROWS))
-    if threads == 1:
-        for task in range(sum.parts * sum.slices):
-            sum_task(&sum, task, workspace)
-        add_parts(dweight, &sum, 0, sum.depth)
-    else:
-        for task in prange(sum.parts * sum.slices, schedule="dynamic", num_threads=threads):
-            sum_task(&sum, task, workspace + threadid() * workspace_per_thread)
-        for row in prange(sum.depth, schedule="static", num_threads=threads):
-            add_parts(dweight + row * g.filters, &sum, row, 1)
-    if dbias != NULL:
-        add_parts(dbias, &sum, sum.depth, 1)
+    run_tasks(sum_task, &sum, sum.parts * sum.slices, workspace, workspace_per_thread, threads)
+    run_tasks(add_parts, &sum, sum.depth + (dbias != NULL), workspace, workspace_per_thread, threads)
 
 
 cdef void run_conv2d_direct_backward_parameters(const Step* s) noexcept nogil:

@@ -15,7 +15,7 @@ swapped. That of the weights is in conv_winograd_gradient.pyx.
 A convolution with a stride goes the same way after its image is rearranged (space_to_depth.pxd).
 """
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
@@ -48,6 +48,7 @@ from fastnn._core.kernels.winograd_tiling cimport (
 from fastnn._core.kernels.winograd_transforms cimport POINTS, PRODUCTS
 from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_set, v_store, vreal
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 
 cdef enum:
@@ -68,6 +69,7 @@ cdef struct Forward:
     bint is_gradient
     int activation
     real slope
+    Py_ssize_t blocks    # of tiles
 
 
 # ---- weights ------------------------------------------------------------------------------------
@@ -205,16 +207,15 @@ cdef void tiles_out(
             at += t.out_width * t.filters
 
 
-cdef void forward_block(
-    const Forward* f, Py_ssize_t block, Py_ssize_t blocks, real* workspace,
-) noexcept nogil:
+cdef void forward_block(const void* context, Py_ssize_t block, char* workspace) noexcept nogil:
     """All three phases of a block of tiles, by one thread."""
+    cdef const Forward* f = <const Forward*>context
     cdef const Tiling* t = &f.t
     cdef Py_ssize_t units = max(t.units_in, t.units_out)
-    cdef Py_ssize_t first = block_start(block, blocks, t.tiles)
-    cdef Py_ssize_t last = block_start(block + 1, blocks, t.tiles)
-    cdef real* zeros = workspace
-    cdef real* m = workspace + POINTS * t.wide_channels
+    cdef Py_ssize_t first = block_start(block, f.blocks, t.tiles)
+    cdef Py_ssize_t last = block_start(block + 1, f.blocks, t.tiles)
+    cdef real* zeros = <real*>workspace
+    cdef real* m = zeros + POINTS * t.wide_channels
     cdef real* v = m + PLANE
     cdef Py_ssize_t point, panel
     memset(zeros, 0, POINTS * t.wide_channels * sizeof(real))
@@ -250,22 +251,16 @@ cdef void forward(
     Forward* f, char* workspace, Py_ssize_t workspace_per_thread, real* shared, int threads,
 ) noexcept nogil:
     cdef Tiling* t = &f.t
-    cdef Py_ssize_t blocks = ceiling(t.tiles, t.block_groups * GROUP_TILES)
-    cdef Py_ssize_t block
-    if threads == 1:
-        for block in range(blocks):
-            forward_block(f, block, blocks, <real*>workspace)
-        return
-    if (t.tiles < TEAM_WORTH_TILES * threads
+    cdef Py_ssize_t blocks, block
+    if (threads > 1 and t.tiles < TEAM_WORTH_TILES * threads
             and PRODUCTS * t.weight_plane * <Py_ssize_t>sizeof(real) > TEAM_WORTH_BYTES):
         blocks = ceiling(t.tiles, MOST_GROUPS * GROUP_TILES)
         for block in range(blocks):
             forward_team_block(f, block_start(block, blocks, t.tiles),
                                block_start(block + 1, blocks, t.tiles), shared, threads)
         return
-    blocks = ceiling(blocks, threads) * threads
-    for block in prange(blocks, schedule="static", num_threads=threads):
-        forward_block(f, block, blocks, <real*>(workspace + threadid() * workspace_per_thread))
+    f.blocks = ceiling(ceiling(t.tiles, t.block_groups * GROUP_TILES), threads) * threads
+    run_tasks(forward_block, f, f.blocks, workspace, workspace_per_thread, threads)
 
 
 cdef void conv2d_winograd_forward(

@@ -45,6 +45,7 @@ from fastnn._core.kernels.winograd_tiling cimport (
 from fastnn._core.kernels.winograd_transforms cimport POINTS, PRODUCTS
 from fastnn._core.simd cimport LANES, real, v_load, v_set, v_store, v_store_first, vreal
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 
 cdef enum:
@@ -137,10 +138,11 @@ cdef void bias_sums(
         first += LANES
 
 
-cdef void gradient_chunk(const Gradient* s, Py_ssize_t chunk, real* workspace) noexcept nogil:
+cdef void gradient_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
     """The sums of a chunk of the tiles, block by block, by one thread."""
+    cdef const Gradient* s = <const Gradient*>context
     cdef const Tiling* t = &s.t
-    cdef GradientPlanes planes = gradient_planes(t, workspace)
+    cdef GradientPlanes planes = gradient_planes(t, <real*>workspace)
     cdef real* sums = s.sums + chunk * s.chunk_size
     cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
     cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
@@ -274,8 +276,9 @@ cdef void gradient_out(
         sums_out(5, s, sums, plane, channel, panel)
 
 
-cdef void chunks_out(const Gradient* s, Py_ssize_t channel) noexcept nogil:
+cdef void chunks_out(const void* context, Py_ssize_t channel, char* workspace) noexcept nogil:
     """dweight of one channel from the chunks' sums."""
+    cdef const Gradient* s = <const Gradient*>context
     cdef const Tiling* t = &s.t
     cdef Py_ssize_t first, vectors, last_lanes, panel
     for panel in range(t.panels):
@@ -309,7 +312,7 @@ cdef void conv2d_winograd_backward_parameters(
     """dweight = the sum over tiles of G^T ((B^T x B) (A dy A^T)) G, dbias = the sum of dy"""
     cdef Gradient s
     cdef Tiling* t = &s.t
-    cdef Py_ssize_t chunk, channel
+    cdef Py_ssize_t chunk
     t[0] = tiling_of(g, False)
     s.dweight, s.dbias, s.x, s.dy = dweight, dbias, x, dy
     if t.stride > 1:
@@ -327,18 +330,9 @@ cdef void conv2d_winograd_backward_parameters(
             if dbias != NULL:
                 bias_out(&s)
             return
-    elif threads > 1:
-        for chunk in prange(s.chunks, schedule="static", num_threads=threads):
-            gradient_chunk(&s, chunk, <real*>(workspace + threadid() * workspace_per_thread))
     else:
-        for chunk in range(s.chunks):
-            gradient_chunk(&s, chunk, <real*>workspace)
-    if threads == 1:
-        for channel in range(t.channels):
-            chunks_out(&s, channel)
-    else:
-        for channel in prange(t.channels, schedule="static", num_threads=threads):
-            chunks_out(&s, channel)
+        run_tasks(gradient_chunk, &s, s.chunks, workspace, workspace_per_thread, threads)
+    run_tasks(chunks_out, &s, t.channels, workspace, workspace_per_thread, threads)
     if dbias != NULL:
         bias_out(&s)
 

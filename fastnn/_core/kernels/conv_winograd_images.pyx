@@ -12,7 +12,7 @@ planes stay in the second-level cache. Bands of dx overlap: tiles over their bor
 both, so that each pixel is one thread's, and adds up its tiles in one order whatever the bands are.
 """
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
@@ -42,6 +42,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 
 cdef enum:
@@ -191,8 +192,9 @@ cdef inline void tiles_forward(
                     min(job.outputs, g.out_width - tile * job.outputs))
 
 
-cdef void forward_task(const Job* job, Py_ssize_t task, char* workspace) noexcept nogil:
+cdef void forward_task(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
     """A band of rows of tiles of a group of images."""
+    cdef const Job* job = <const Job*>context
     cdef const Convolution* g = &job.g
     cdef Space space = space_of(job, workspace)
     cdef Py_ssize_t first_image = task // job.bands * LANES, band = task % job.bands
@@ -239,17 +241,11 @@ cdef void conv2d_winograd_images_forward(
 ) noexcept nogil:
     """y = f(conv(x, weight) + bias)"""
     cdef Job job = job_of(g)
-    cdef Py_ssize_t task
     job.y, job.x, job.prepared, job.bias, job.output, job.slope = y, x, prepared, bias, NULL, slope
     job.bands = ceiling(job.tiles_down, (job.band_rows - POINTS) // job.outputs + 1)
     if job.groups * job.bands % threads != 0 and job.groups * job.bands < 4 * threads:
         job.bands = min(job.bands * threads, job.tiles_down)
-    if threads == 1:
-        for task in range(job.groups * job.bands):
-            forward_task(&job, task, workspace)
-        return
-    for task in prange(job.groups * job.bands, schedule="static", num_threads=threads):
-        forward_task(&job, task, workspace + threadid() * workspace_per_thread)
+    run_tasks(forward_task, &job, job.groups * job.bands, workspace, workspace_per_thread, threads)
 
 
 # ---- backward to the input ----------------------------------------------------------------------
@@ -319,8 +315,9 @@ cdef inline void tiles_backward(
             channel += LANES
 
 
-cdef void backward_task(const Job* job, Py_ssize_t task, char* workspace) noexcept nogil:
+cdef void backward_task(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
     """A band of rows of dx of a group of images."""
+    cdef const Job* job = <const Job*>context
     cdef const Convolution* g = &job.g
     cdef Space space = space_of(job, workspace)
     cdef Py_ssize_t first_image = task // job.bands * LANES, band = task % job.bands
@@ -367,18 +364,12 @@ cdef void conv2d_winograd_images_backward_input(
 ) noexcept nogil:
     """dx = the gradient of conv to its input, times the derivative of the activation that made x"""
     cdef Job job = job_of(g)
-    cdef Py_ssize_t task
     job.y, job.x, job.prepared, job.bias, job.output, job.slope = dx, dy, prepared, NULL, x, slope
     job.bands = ceiling(g.height, job.band_rows)
     if job.groups * job.bands < threads:
         # Not more: tiles over a border are computed twice.
         job.bands = min(ceiling(threads, job.groups), ceiling(g.height, POINTS))
-    if threads == 1:
-        for task in range(job.groups * job.bands):
-            backward_task(&job, task, workspace)
-        return
-    for task in prange(job.groups * job.bands, schedule="static", num_threads=threads):
-        backward_task(&job, task, workspace + threadid() * workspace_per_thread)
+    run_tasks(backward_task, &job, job.groups * job.bands, workspace, workspace_per_thread, threads)
 
 
 cdef void run_conv2d_winograd_images_weight(const Step* s) noexcept nogil:

@@ -30,12 +30,15 @@ from fastnn._core.simd cimport (
     v_store_first,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport TASKS_WORTH_HELP, run_tasks
 
 
 cdef enum:
     # Rows of a block where there are many: packing a panel is a hundredth of the work on it, and
     # their operands stay in the second-level cache up to some hundred columns.
     BLOCK_ROWS = 512
+    # Rows of a block that are worth copying its panels anew so that threads can help each other.
+    HELP_WORTH_ROWS = 256
     # Steps of the depth in which a product of few rows takes weights from memory: as many streams as a
     # processor follows.
     SWEEP_DEPTH = 32
@@ -128,8 +131,10 @@ cdef void finish_part(
         p.finish(p, row, last_row, first, (vectors - 1) * LANES + last_lanes)
 
 
-cdef void product_task(const Product* p, Py_ssize_t task, real* packed) noexcept nogil:
+cdef void product_task(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
     """One panel of one block of rows, in one half of the depth where there are two."""
+    cdef const Product* p = <const Product*>context
+    cdef real* packed = <real*>workspace
     cdef Py_ssize_t panel = task % p.panels
     cdef Py_ssize_t block = task // p.panels % p.blocks
     cdef Py_ssize_t row = block_start(block, p.blocks, p.rows)
@@ -187,13 +192,10 @@ cdef void multiply_halves(
     p.tail, p.panels = 0, panel_count(p.columns)
     # More than two threads divide the rows of each half.
     p.blocks = min(ceiling(p.rows, TILE_ROWS), max(threads // 2, 1))
+    run_tasks(product_task, p, 2 * p.panels * p.blocks, workspace, workspace_per_thread, threads)
     if threads == 1:
-        for task in range(2 * p.panels * p.blocks):
-            product_task(p, task, <real*>workspace)
         add_halves(p, 0, p.rows)
         return
-    for task in prange(2 * p.panels * p.blocks, schedule="static", num_threads=threads):
-        product_task(p, task, <real*>(workspace + threadid() * workspace_per_thread))
     for task in prange(threads, schedule="static", num_threads=threads):
         add_halves(p, task * p.rows // threads, (task + 1) * p.rows // threads)
 
@@ -227,7 +229,6 @@ cdef void multiply(
     many rows (the pixels of a 1 x 1 convolution) a block's stay in the cache from panel to panel.
     """
     cdef Py_ssize_t tiles = ceiling(p.rows, TILE_ROWS)
-    cdef Py_ssize_t task
     if worth_sweeping(p):
         multiply_sweeping(p, workspace, workspace_per_thread, threads)
         return
@@ -245,13 +246,10 @@ cdef void multiply(
         p.panels = ceiling(p.panels, threads) * threads
     if p.panels > 1 and p.rows >= 2 * BLOCK_ROWS * threads:
         p.blocks = ceiling(p.rows, BLOCK_ROWS * threads) * threads
-    if p.panels * p.blocks == 1 or threads == 1:
-        # Not even a region of one thread: it would cost as much as a small product.
-        for task in range(p.panels * p.blocks):
-            product_task(p, task, <real*>workspace)
-        return
-    for task in prange(p.panels * p.blocks, schedule="static", num_threads=threads):
-        product_task(p, task, <real*>(workspace + threadid() * workspace_per_thread))
+    while (p.panels * p.blocks < TASKS_WORTH_HELP * threads
+            and p.rows >= 2 * p.blocks * HELP_WORTH_ROWS and threads > 1):
+        p.blocks *= 2
+    run_tasks(product_task, p, p.panels * p.blocks, workspace, workspace_per_thread, threads)
 
 
 cdef void linear_forward(

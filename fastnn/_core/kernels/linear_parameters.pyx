@@ -6,8 +6,6 @@ power of two, where they compete for a few places in the cache. So x is copied i
 (matmul.pxd), a block of features at a time, and read from these by all panels of dy.
 """
 
-from cython.parallel cimport prange, threadid
-
 from fastnn._core.kernels.convolution cimport ceiling
 from fastnn._core.kernels.matmul cimport (
     DEPTH_BLOCK,
@@ -29,14 +27,15 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 
 cdef enum:
     # Of a block's strips: 256 KB in float32, a quarter of a second-level cache or less.
     STRIPS_ELEMENTS = 65536
-    # Features of a block: fewer are not worth the copies of panels, more leave strips too short.
-    LEAST_FEATURES = 256
-    MOST_FEATURES = 512
+    # Features of a block: fewer are not worth the copies of panels that each block makes, with more
+    # there are too few blocks for threads to help each other.
+    BLOCK_FEATURES = 256
 
 cdef struct Gradient:
     real* dweight        # (features, columns)
@@ -47,16 +46,20 @@ cdef struct Gradient:
     Py_ssize_t features
     Py_ssize_t panels    # of dweight's columns
     Py_ssize_t blocks    # of its rows, the features
+    Py_ssize_t parts     # of its panels
 
 
-cdef void gradient_task(
-    const Gradient* g, Py_ssize_t block, Py_ssize_t first_panel, Py_ssize_t last_panel, real* workspace,
-) noexcept nogil:
+cdef void gradient_task(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
     """Some panels of one block of features, which are copied once for all of these."""
+    cdef const Gradient* g = <const Gradient*>context
+    cdef Py_ssize_t block = task // g.parts
+    cdef Py_ssize_t first_panel = task % g.parts * g.panels // g.parts
+    cdef Py_ssize_t last_panel = (task % g.parts + 1) * g.panels // g.parts
+    cdef real* packed = <real*>workspace
     cdef Py_ssize_t feature = block_start(block, g.blocks, g.features)
     cdef Py_ssize_t features = block_start(block + 1, g.blocks, g.features) - feature
     cdef Py_ssize_t steps = max(ceiling(g.rows, rows_of_strips(features)), <Py_ssize_t>1)
-    cdef real* strips = workspace + DEPTH_BLOCK * TILE_VECTORS * LANES
+    cdef real* strips = packed + DEPTH_BLOCK * TILE_VECTORS * LANES
     cdef Py_ssize_t panel, step, row, rows
     for step in range(steps):
         row = step * g.rows // steps
@@ -65,12 +68,7 @@ cdef void gradient_task(
         for panel in range(first_panel, last_panel):
             strips_product(panel, g.panels, g.columns, features, rows, strips,
                            g.dy + row * g.columns, g.columns, g.dweight + feature * g.columns,
-                           g.columns, step > 0, workspace)
-
-
-cdef inline Py_ssize_t features_of_block(const Py_ssize_t rows) noexcept nogil:
-    """As many as fit with all rows, within bounds."""
-    return max(<Py_ssize_t>LEAST_FEATURES, min(<Py_ssize_t>MOST_FEATURES, STRIPS_ELEMENTS // max(rows, 1)))
+                           g.columns, step > 0, packed)
 
 
 cdef inline Py_ssize_t rows_of_strips(const Py_ssize_t features) noexcept nogil:
@@ -83,22 +81,14 @@ cdef void weight_gradient(
 ) noexcept nogil:
     """The threads divide the features or the columns, whichever are more: each copies all of the other."""
     cdef Py_ssize_t tiles = ceiling(g.features, TILE_ROWS)
-    cdef Py_ssize_t task, parts = threads
+    g.parts = threads
     if tiles >= threads and (g.features >= g.columns or panel_count(g.columns) < threads):
-        parts = 1
-    g.blocks = ceiling(tiles, features_of_block(g.rows) // TILE_ROWS)
-    if parts == 1:
+        g.parts = 1
+    g.blocks = ceiling(tiles, BLOCK_FEATURES // TILE_ROWS)
+    if g.parts == 1:
         g.blocks = min(ceiling(g.blocks, threads) * threads, tiles)
-    g.panels = ceiling(panel_count(g.columns), parts) * parts
-    if threads == 1:
-        # Not even a region of one thread: it would cost as much as a small product.
-        for task in range(g.blocks):
-            gradient_task(g, task, 0, g.panels, <real*>workspace)
-        return
-    for task in prange(g.blocks * parts, schedule="static", num_threads=threads):
-        gradient_task(g, task // parts, task % parts * g.panels // parts,
-                      (task % parts + 1) * g.panels // parts,
-                      <real*>(workspace + threadid() * workspace_per_thread))
+    g.panels = ceiling(panel_count(g.columns), g.parts) * g.parts
+    run_tasks(gradient_task, g, g.blocks * g.parts, workspace, workspace_per_thread, threads)
 
 
 cdef void sum_rows(
