@@ -9,19 +9,29 @@ array. Labels are, since they become indices.
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastnn._core.augmentation cimport Augmentation
 from fastnn._core.external cimport External
 from fastnn._core.program cimport Program
+from fastnn._core.tasks cimport run_tasks
 
 cnp.import_array()
 
 cdef enum:
     # Rows of a batch are gathered by the team above this size.
     GATHER_WORTH_BYTES = 65536
+    # Of those that are gathered in one go.
+    PIECE_BYTES = 8192
+
+cdef struct Gather:
+    char* rows
+    const char* source
+    const int64_t* indices
+    Py_ssize_t count
+    Py_ssize_t row_bytes
+    Py_ssize_t rows_of_piece
 
 
 cdef class Feed:
@@ -103,10 +113,16 @@ cdef class Feed:
 cdef void gather_rows(char* rows, const char* source, const int64_t* indices, Py_ssize_t count,
                       Py_ssize_t row_bytes, int threads) noexcept nogil:
     """rows[i] = source[indices[i]]"""
-    cdef Py_ssize_t i
-    if count * row_bytes < GATHER_WORTH_BYTES or threads == 1:
-        for i in range(count):
-            memcpy(rows + i * row_bytes, source + indices[i] * row_bytes, row_bytes)
-        return
-    for i in prange(count, schedule="static", num_threads=threads):
-        memcpy(rows + i * row_bytes, source + indices[i] * row_bytes, row_bytes)
+    cdef Gather g = Gather(rows, source, indices, count, row_bytes, 1)
+    if row_bytes:
+        g.rows_of_piece = max(PIECE_BYTES // row_bytes, <Py_ssize_t>1)
+    if count * row_bytes < GATHER_WORTH_BYTES:
+        threads = 1
+    run_tasks(gather_piece, &g, (count + g.rows_of_piece - 1) // g.rows_of_piece, NULL, 0, threads)
+
+
+cdef void gather_piece(const void* context, Py_ssize_t piece, char* workspace) noexcept nogil:
+    cdef const Gather* g = <const Gather*>context
+    cdef Py_ssize_t i, first = piece * g.rows_of_piece
+    for i in range(first, min(first + g.rows_of_piece, g.count)):
+        memcpy(g.rows + i * g.row_bytes, g.source + g.indices[i] * g.row_bytes, g.row_bytes)

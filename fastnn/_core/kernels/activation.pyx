@@ -1,7 +1,5 @@
 """Activations as steps of their own: where they could not be fused into the kernel before them."""
 
-from cython.parallel cimport prange
-
 from fastnn._core.kernels.activation_rows cimport (
     activation_backward_row,
     activation_backward_stream,
@@ -10,6 +8,7 @@ from fastnn._core.kernels.activation_rows cimport (
 from fastnn._core.kernels.vector_math cimport ELU, IDENTITY, LEAKY_RELU, RELU, SIGMOID, TANH
 from fastnn._core.simd cimport VECTOR_BYTES, real
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Elements of a piece of work: 16 KB of each operand in float, which stay in L1.
@@ -18,32 +17,41 @@ cdef enum:
     # it: a store would read the line first.
     STREAM_BYTES = 8388608
 
+cdef struct Job:
+    int kind
+    real slope
+    real* out            # y, or backward dx
+    const real* inputs   # x, or backward dy
+    const real* output   # backward: y
+    Py_ssize_t n
+
+
+cdef void forward_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t first = chunk * CHUNK
+    activation_forward_row(job.kind, job.out + first, job.inputs + first, min(CHUNK, job.n - first),
+                           job.slope)
+
 
 cdef void activation_forward(
     real* y,            # (n,)
     const real* x,      # (n,)
     Py_ssize_t n, int kind, real slope, int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t chunk, first
-    if threads == 1:
-        activation_forward_row(kind, y, x, n, slope)
-        return
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
-        first = chunk * CHUNK
-        activation_forward_row(kind, y + first, x + first, min(CHUNK, n - first), slope)
+    cdef Job job = Job(kind, slope, y, x, NULL, n)
+    run_tasks(forward_chunk, &job, (n + CHUNK - 1) // CHUNK, NULL, 0, threads)
 
 
-cdef inline void activation_backward_chunk(
-    real* dx, const real* dy, const real* y, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n,
-    int kind, real slope,
-) noexcept nogil:
-    """`count` elements of n that begin at `first`, or what is left of them"""
-    count = min(count, n - first)
+cdef void backward_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t first = chunk * CHUNK, count = min(CHUNK, job.n - first)
+    cdef real* dx = job.out + first
+    cdef const real* dy = job.inputs + first
     # In place, the line has been read for dy.
-    if n * sizeof(real) >= STREAM_BYTES and dx != dy and <size_t>dx % VECTOR_BYTES == 0:
-        activation_backward_stream(kind, dx + first, dy + first, y + first, count, slope)
+    if job.n * sizeof(real) >= STREAM_BYTES and dx != dy and <size_t>dx % VECTOR_BYTES == 0:
+        activation_backward_stream(job.kind, dx, dy, job.output + first, count, job.slope)
     else:
-        activation_backward_row(kind, dx + first, dy + first, y + first, count, slope)
+        activation_backward_row(job.kind, dx, dy, job.output + first, count, job.slope)
 
 
 cdef void activation_backward(
@@ -52,12 +60,8 @@ cdef void activation_backward(
     const real* y,      # (n,)
     Py_ssize_t n, int kind, real slope, int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t chunk
-    if threads == 1:
-        activation_backward_chunk(dx, dy, y, 0, n, n, kind, slope)
-        return
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
-        activation_backward_chunk(dx, dy, y, chunk * CHUNK, CHUNK, n, kind, slope)
+    cdef Job job = Job(kind, slope, dx, dy, y, n)
+    run_tasks(backward_chunk, &job, (n + CHUNK - 1) // CHUNK, NULL, 0, threads)
 
 
 cdef void run_activation_forward(const Step* s) noexcept nogil:

@@ -4,18 +4,45 @@ A backward pass is made of the same kernels: of a sum a copy, of a product two p
 concatenation copies of columns.
 """
 
-from cython.parallel cimport prange
 from libc.string cimport memcpy
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first, vreal
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Elements of a piece of work: 16 KB of each operand in float.
     CHUNK = 4096
     ADD = 0
     MULTIPLY = 1
+
+cdef struct Job:
+    # What a kernel has no use for is not set.
+    real* y
+    const real* a        # or x
+    const real* b
+    const real* output   # or NULL
+    Py_ssize_t n
+    int activation
+    real slope
+    real factor
+    real offset
+
+cdef struct Columns:
+    real* y              # at the first of the columns
+    const real* x
+    Py_ssize_t rows
+    Py_ssize_t width
+    Py_ssize_t y_columns
+    Py_ssize_t x_columns
+    Py_ssize_t height    # of a chunk, in rows
+
+
+cdef void copy_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t first = chunk * CHUNK
+    memcpy(job.y + first, job.a + first, min(CHUNK, job.n - first) * sizeof(real))
 
 
 cdef void copy(
@@ -24,13 +51,9 @@ cdef void copy(
     Py_ssize_t n, int threads,
 ) noexcept nogil:
     """y = x"""
-    cdef Py_ssize_t chunk, first
-    if threads == 1:
-        memcpy(y, x, n * sizeof(real))
-        return
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
-        first = chunk * CHUNK
-        memcpy(y + first, x + first, min(CHUNK, n - first) * sizeof(real))
+    cdef Job job
+    job.y, job.a, job.n = y, x, n
+    run_tasks(copy_chunk, &job, (n + CHUNK - 1) // CHUNK, NULL, 0, threads)
 
 
 cdef inline vreal combine(const int kind, vreal a, vreal b) noexcept nogil:
@@ -49,26 +72,16 @@ cdef inline void combine_kind(
                       n - i)
 
 
-cdef void combine_chunk(
-    int kind, real* y, const real* a, const real* b, Py_ssize_t n,
-) noexcept nogil:
-    if kind == ADD:
-        combine_kind(ADD, y, a, b, n)
-    else:
-        combine_kind(MULTIPLY, y, a, b, n)
-
-
-cdef void add_chunk(
-    real* y, const real* a, const real* b, const real* output, Py_ssize_t n,
-    int activation, real slope, Py_ssize_t chunk,
-) noexcept nogil:
+cdef void add_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
     """What comes behind a sum goes over a chunk while the first-level cache still has it."""
-    cdef Py_ssize_t first = chunk * CHUNK, count = min(<Py_ssize_t>CHUNK, n - first)
-    combine_chunk(ADD, y + first, a + first, b + first, count)
-    if output != NULL:
-        activation_backward_row(activation, y + first, y + first, output + first, count, slope)
-    elif activation:
-        activation_forward_row(activation, y + first, y + first, count, slope)
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t first = chunk * CHUNK, count = min(CHUNK, job.n - first)
+    cdef real* y = job.y + first
+    combine_kind(ADD, y, job.a + first, job.b + first, count)
+    if job.output != NULL:
+        activation_backward_row(job.activation, y, y, job.output + first, count, job.slope)
+    elif job.activation:
+        activation_forward_row(job.activation, y, y, count, job.slope)
 
 
 cdef void add(
@@ -79,13 +92,16 @@ cdef void add(
     Py_ssize_t n, int activation, real slope, int threads,
 ) noexcept nogil:
     """y = f(a + b), or (a + b) f' where there is an output; y may be a or b"""
-    cdef Py_ssize_t chunk, chunks = (n + CHUNK - 1) // CHUNK
-    if threads == 1:
-        for chunk in range(chunks):
-            add_chunk(y, a, b, output, n, activation, slope, chunk)
-        return
-    for chunk in prange(chunks, schedule="static", num_threads=threads):
-        add_chunk(y, a, b, output, n, activation, slope, chunk)
+    cdef Job job
+    job.y, job.a, job.b, job.output, job.n = y, a, b, output, n
+    job.activation, job.slope = activation, slope
+    run_tasks(add_chunk, &job, (n + CHUNK - 1) // CHUNK, NULL, 0, threads)
+
+
+cdef void multiply_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t first = chunk * CHUNK
+    combine_kind(MULTIPLY, job.y + first, job.a + first, job.b + first, min(CHUNK, job.n - first))
 
 
 cdef void multiply(
@@ -95,19 +111,17 @@ cdef void multiply(
     Py_ssize_t n, int threads,
 ) noexcept nogil:
     """y = a b; y may be a or b"""
-    cdef Py_ssize_t chunk, first
-    if threads == 1:
-        combine_chunk(MULTIPLY, y, a, b, n)
-        return
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
-        first = chunk * CHUNK
-        combine_chunk(MULTIPLY, y + first, a + first, b + first, min(CHUNK, n - first))
+    cdef Job job
+    job.y, job.a, job.b, job.n = y, a, b, n
+    run_tasks(multiply_chunk, &job, (n + CHUNK - 1) // CHUNK, NULL, 0, threads)
 
 
-cdef void affine_chunk(
-    real* y, const real* x, Py_ssize_t n, real factor, real offset,
-) noexcept nogil:
-    cdef Py_ssize_t i = 0
+cdef void affine_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t first = chunk * CHUNK, n = min(CHUNK, job.n - first), i = 0
+    cdef real* y = job.y + first
+    cdef const real* x = job.a + first
+    cdef real factor = job.factor, offset = job.offset
     while i + LANES <= n:
         v_store(y + i, factor * v_load(x + i) + offset)
         i += LANES
@@ -121,21 +135,17 @@ cdef void affine(
     Py_ssize_t n, real factor, real offset, int threads,
 ) noexcept nogil:
     """y = factor x + offset; y may be x"""
-    cdef Py_ssize_t chunk, first
-    if threads == 1:
-        affine_chunk(y, x, n, factor, offset)
-        return
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
-        first = chunk * CHUNK
-        affine_chunk(y + first, x + first, min(CHUNK, n - first), factor, offset)
+    cdef Job job
+    job.y, job.a, job.n, job.factor, job.offset = y, x, n, factor, offset
+    run_tasks(affine_chunk, &job, (n + CHUNK - 1) // CHUNK, NULL, 0, threads)
 
 
-cdef void copy_rows(
-    real* y, const real* x, Py_ssize_t rows, Py_ssize_t width,
-    Py_ssize_t y_columns, Py_ssize_t x_columns,
-) noexcept nogil:
-    cdef Py_ssize_t row, column
-    for row in range(rows):  # no-cython-lint
+cdef void copy_rows(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Columns* c = <const Columns*>context
+    cdef Py_ssize_t first = chunk * c.height, width = c.width, row, column
+    cdef real* y = c.y + first * c.y_columns
+    cdef const real* x = c.x + first * c.x_columns
+    for row in range(min(c.height, c.rows - first)):  # no-cython-lint
         if width >= LANES:
             column = 0
             while column + LANES <= width:
@@ -145,8 +155,8 @@ cdef void copy_rows(
             v_store(y + width - LANES, v_load(x + width - LANES))
         else:
             v_store_first(y, v_load_first(x, width), width)
-        y += y_columns
-        x += x_columns
+        y += c.y_columns
+        x += c.x_columns
 
 
 cdef void copy_columns(
@@ -157,18 +167,9 @@ cdef void copy_columns(
     int threads,
 ) noexcept nogil:
     """y[:, y_offset:y_offset + width] = x[:, x_offset:x_offset + width]"""
-    cdef Py_ssize_t chunk_rows = max(1, CHUNK // width)
-    cdef Py_ssize_t chunk, row
-    y += y_offset
-    x += x_offset
-    if threads == 1:
-        copy_rows(y, x, rows, width, y_columns, x_columns)
-        return
-    for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
-                        num_threads=threads):
-        row = chunk * chunk_rows
-        copy_rows(y + row * y_columns, x + row * x_columns, min(chunk_rows, rows - row), width,
-                  y_columns, x_columns)
+    cdef Columns c = Columns(y + y_offset, x + x_offset, rows, width, y_columns, x_columns,
+                             max(1, CHUNK // width))
+    run_tasks(copy_rows, &c, (rows + c.height - 1) // c.height, NULL, 0, threads)
 
 
 cdef void fill(

@@ -6,13 +6,13 @@ What is random comes from a hash of the key and of the image's place in the epoc
 is the same in any batches and at any number of threads.
 """
 
-from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastnn._core.simd cimport real
 from fastnn._core.splitmix cimport random_bits
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Bytes that are gathered before they are converted: whole rows that stay in the first cache.
@@ -134,18 +134,26 @@ cdef struct Batch:
     uint64_t key
 
 
-cdef void augment_image_plane(
-    real* y, const uint8_t* x, const int64_t* indices, const real* scale, const real* shift,
-    const Batch* b, Py_ssize_t plane,
-) noexcept nogil:
+cdef struct Job:
+    real* y
+    const uint8_t* x
+    const int64_t* indices   # or NULL
+    const real* scale
+    const real* shift
+    const Batch* batch
+
+
+cdef void augment_image_plane(const void* context, Py_ssize_t plane, char* workspace) noexcept nogil:
     """Plane `plane` of all channels of all images"""
+    cdef const Job* job = <const Job*>context
+    cdef const Batch* b = job.batch
     cdef Py_ssize_t image = plane // b.channels, area = b.height * b.width
     cdef Py_ssize_t channel = plane - image * b.channels
-    cdef Py_ssize_t index = image if indices == NULL else <Py_ssize_t>indices[image]
+    cdef Py_ssize_t index = image if job.indices == NULL else <Py_ssize_t>job.indices[image]
     cdef Crop crop = random_crop(b.height, b.width, b.padding, b.flip, b.key,
                                  <uint64_t>(b.place + image))
-    augment_plane(y + plane * area, x + (index * b.channels + channel) * area, &crop,
-                  scale[channel], shift[channel])
+    augment_plane(job.y + plane * area, job.x + (index * b.channels + channel) * area, &crop,
+                  job.scale[channel], job.shift[channel])
 
 
 cdef void augment_images_forward(
@@ -157,13 +165,8 @@ cdef void augment_images_forward(
     Py_ssize_t images, const Batch* b, int threads,
 ) noexcept nogil:
     """y = x[indices] scale + shift, of crops of x inside `padding` zeros; image i is `place + i`"""
-    cdef Py_ssize_t plane, planes = images * b.channels
-    if threads == 1:
-        for plane in range(planes):
-            augment_image_plane(y, x, indices, scale, shift, b, plane)
-        return
-    for plane in prange(planes, schedule="static", num_threads=threads):
-        augment_image_plane(y, x, indices, scale, shift, b, plane)
+    cdef Job job = Job(y, x, indices, scale, shift, b)
+    run_tasks(augment_image_plane, &job, images * b.channels, NULL, 0, threads)
 
 
 cdef void run_augment_images_forward(const Step* s) noexcept nogil:

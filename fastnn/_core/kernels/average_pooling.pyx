@@ -8,8 +8,6 @@ Upsampling gives every pixel of its output the one pixel that covers it: it is t
 a pooling that sums, and its own backward pass is that pooling.
 """
 
-from cython.parallel cimport prange
-
 from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.kernels.pooling cimport (
     BLOCK_VECTORS,
@@ -20,6 +18,13 @@ from fastnn._core.kernels.pooling cimport (
 )
 from fastnn._core.simd cimport LANES, real, v_set, vreal
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
+
+cdef struct Job:
+    const Pool* p
+    real* out                # y, or dx
+    const real* inputs       # x, or dy
+    real divisor
 
 
 cdef inline real share_of(const Window* rows, const Window* columns, const real divisor) noexcept nogil:
@@ -55,20 +60,20 @@ cdef inline void average_of_window(
         store_lanes(y + j * LANES, total[j] * share, count)
 
 
-cdef void forward_row(
-    real* y, const real* x, const Pool* p, real divisor, Py_ssize_t row,
-) noexcept nogil:
+cdef void forward_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """Row `row` of all output rows of all images"""
+    cdef const Job* job = <const Job*>context
+    cdef const Pool* p = job.p
     cdef Py_ssize_t image = row // p.rows.out_length, channels = p.channels
     cdef const Window* rows = p.rows.windows + (row - image * p.rows.out_length)
     cdef const Window* columns
+    cdef const real* x = job.inputs + image * p.rows.length * p.columns.length * channels
+    cdef real* y = job.out + row * p.columns.out_length * channels
     cdef Py_ssize_t column, channel
     cdef real share
-    x += image * p.rows.length * p.columns.length * channels
-    y += row * p.columns.out_length * channels
     for column in range(p.columns.out_length):
         columns = p.columns.windows + column
-        share = share_of(rows, columns, divisor)
+        share = share_of(rows, columns, job.divisor)
         channel = 0
         while channel + BLOCK_VECTORS * LANES <= channels:
             average_of_window(BLOCK_VECTORS, y + channel, x + channel, p, rows, columns, share, LANES)
@@ -109,16 +114,17 @@ cdef inline void gradient_of_pixel(
         store_lanes(dx + j * LANES, total[j], count)
 
 
-cdef void backward_row(
-    real* dx, const real* dy, const Pool* p, real divisor, Py_ssize_t row,
-) noexcept nogil:
+cdef void backward_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """Row `row` of all input rows of all images"""
+    cdef const Job* job = <const Job*>context
+    cdef const Pool* p = job.p
     cdef Py_ssize_t image = row // p.rows.length, channels = p.channels
     cdef const Cover* rows = p.rows.covers + (row - image * p.rows.length)
     cdef const Cover* columns
+    cdef real* dx = job.out + row * p.columns.length * channels
+    cdef const real* dy = job.inputs + image * p.rows.out_length * p.columns.out_length * channels
+    cdef real divisor = job.divisor
     cdef Py_ssize_t column, channel
-    dx += row * p.columns.length * channels
-    dy += image * p.rows.out_length * p.columns.out_length * channels
     for column in range(p.columns.length):
         columns = p.columns.covers + column
         channel = 0
@@ -143,13 +149,8 @@ cdef void average_pool_forward(
     const Pool* p, real divisor, int threads,
 ) noexcept nogil:
     """y = the sum over each window / `divisor`, or that of the window where it is zero"""
-    cdef Py_ssize_t row, rows = p.images * p.rows.out_length
-    if threads == 1:
-        for row in range(rows):
-            forward_row(y, x, p, divisor, row)
-        return
-    for row in prange(rows, schedule="static", num_threads=threads):
-        forward_row(y, x, p, divisor, row)
+    cdef Job job = Job(p, y, x, divisor)
+    run_tasks(forward_row, &job, p.images * p.rows.out_length, NULL, 0, threads)
 
 
 cdef void average_pool_backward(
@@ -158,13 +159,8 @@ cdef void average_pool_backward(
     const Pool* p, real divisor, int threads,
 ) noexcept nogil:
     """dx = the sum of dy / divisor over the windows that a pixel is in"""
-    cdef Py_ssize_t row, rows = p.images * p.rows.length
-    if threads == 1:
-        for row in range(rows):
-            backward_row(dx, dy, p, divisor, row)
-        return
-    for row in prange(rows, schedule="static", num_threads=threads):
-        backward_row(dx, dy, p, divisor, row)
+    cdef Job job = Job(p, dx, dy, divisor)
+    run_tasks(backward_row, &job, p.images * p.rows.length, NULL, 0, threads)
 
 
 cdef void run_average_pool_forward(const Step* s) noexcept nogil:

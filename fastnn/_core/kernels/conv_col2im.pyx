@@ -12,8 +12,6 @@ cache. Nothing is scattered: a pixel of dx goes over the outputs that have it in
 two small tables, so that its sum has one order whatever the bands are.
 """
 
-from cython.parallel cimport prange
-
 from fastnn._core.kernels.activation_rows cimport activation_backward_row
 from fastnn._core.kernels.convolution cimport Convolution, convolution_of
 from fastnn._core.kernels.matmul cimport (
@@ -71,12 +69,17 @@ cdef inline Py_ssize_t outputs_of_rows(const Convolution* g, Py_ssize_t rows) no
 
 # ---- weights ------------------------------------------------------------------------------------
 
-cdef void prepare_panel(
-    real* prepared, const real* weight, const Convolution* g, Py_ssize_t panel,
-) noexcept nogil:
-    cdef Py_ssize_t depth = depth_of(g), first, vectors, last_lanes
+cdef struct Weights:
+    const Convolution* g
+    real* prepared
+    const real* weight
+
+
+cdef void prepare_panel(const void* context, Py_ssize_t panel, char* workspace) noexcept nogil:
+    cdef const Weights* w = <const Weights*>context
+    cdef Py_ssize_t depth = depth_of(w.g), filters = w.g.filters, first, vectors, last_lanes
     panel_bounds(panel, panel_count(depth), depth, &first, &vectors, &last_lanes)
-    transpose_panel(prepared + first * g.filters, weight + first * g.filters, g.filters, g.filters,
+    transpose_panel(w.prepared + first * filters, w.weight + first * filters, filters, filters,
                     (vectors - 1) * LANES + last_lanes, vectors)
 
 
@@ -86,13 +89,8 @@ cdef void conv2d_col2im_weight(
     const Convolution* g, int threads,
 ) noexcept nogil:
     """The weights as a matrix (filters, taps * channels), in panels"""
-    cdef Py_ssize_t panel, panels = panel_count(depth_of(g))
-    if threads == 1:
-        for panel in range(panels):
-            prepare_panel(prepared, weight, g, panel)
-        return
-    for panel in prange(panels, schedule="static", num_threads=threads):
-        prepare_panel(prepared, weight, g, panel)
+    cdef Weights w = Weights(g, prepared, weight)
+    run_tasks(prepare_panel, &w, panel_count(depth_of(g)), NULL, 0, threads)
 
 
 # ---- backward -----------------------------------------------------------------------------------

@@ -9,8 +9,6 @@ Forward and backward to the input are one loop over bands of the output, which t
 Forward to one vector of filters goes by pixels of a row, which share their inputs (row_tile.pxd).
 """
 
-from cython.parallel cimport prange
-
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport copy_panel, panel_bounds, panel_count, transpose_panel
@@ -61,23 +59,30 @@ cdef struct Job:
     const real* output      # backward: of the activation before, or NULL
     real slope
 
+cdef struct Weights:
+    const Convolution* g
+    real* prepared
+    const real* weight
+
+
 cdef inline Py_ssize_t padded_columns(Py_ssize_t columns) noexcept nogil:
     return ceiling(columns, LANES) * LANES
 
 
-cdef void prepare_panel(
-    real* prepared, const real* weight, const Convolution* g, Py_ssize_t task,
-) noexcept nogil:
+cdef void prepare_panel(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
     """One panel of one group."""
+    cdef const Weights* w = <const Weights*>context
+    cdef const Convolution* g = w.g
     cdef Py_ssize_t channels = g.channels // g.groups, filters = g.filters // g.groups
     cdef Py_ssize_t taps = g.kernel_height * g.kernel_width
     cdef Py_ssize_t columns = channels if g.for_backward else filters
     cdef Py_ssize_t depth = filters if g.for_backward else channels
     cdef Py_ssize_t panels = panel_count(columns), panel = task % panels, group = task // panels
     cdef Py_ssize_t first, vectors, last_lanes, phase_height, phase_width, r, s
+    cdef real* prepared
+    cdef const real* weight = w.weight + group * filters
     panel_bounds(panel, panels, columns, &first, &vectors, &last_lanes)
-    prepared += (group * padded_columns(columns) + first) * taps * depth
-    weight += group * filters
+    prepared = w.prepared + (group * padded_columns(columns) + first) * taps * depth
     if not g.for_backward:
         copy_panel(prepared, weight + first, g.filters, taps * depth, vectors)
         return
@@ -101,13 +106,8 @@ cdef void conv2d_direct_weight(
 ) noexcept nogil:
     """The weights in panels; for_backward: of input channels, the taps in the order of the phases"""
     cdef Py_ssize_t columns = (g.channels if g.for_backward else g.filters) // g.groups
-    cdef Py_ssize_t task, tasks = g.groups * panel_count(columns)
-    if threads == 1:
-        for task in range(tasks):
-            prepare_panel(prepared, weight, &g, task)
-        return
-    for task in prange(tasks, schedule="static", num_threads=threads):
-        prepare_panel(prepared, weight, &g, task)
+    cdef Weights w = Weights(&g, prepared, weight)
+    run_tasks(prepare_panel, &w, g.groups * panel_count(columns), NULL, 0, threads)
 
 
 cdef void finish(

@@ -15,7 +15,6 @@ swapped. That of the weights is in conv_winograd_gradient.pyx.
 A convolution with a stride goes the same way after its image is rearranged (space_to_depth.pxd).
 """
 
-from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
@@ -70,9 +69,20 @@ cdef struct Forward:
     int activation
     real slope
     Py_ssize_t blocks    # of tiles
+    # Of dx of a convolution with a stride, which y has in blocks
+    const Convolution* g
+    real* dx
 
 
 # ---- weights ------------------------------------------------------------------------------------
+
+cdef struct Weights:
+    # u = G g G^T
+    Tiling t
+    real* u
+    const real* weight
+    bint flipped
+
 
 cdef inline void weight_block(
     const int taps, const Tiling* t, real* u, const real* weight, const Py_ssize_t channel,
@@ -127,17 +137,16 @@ cdef inline void flipped_weight_block(
                               + ((first_channel + i) * vectors + j) * LANES, t.weight_plane)
 
 
-cdef void weight_task(
-    const Tiling* t, real* u, const real* weight, Py_ssize_t task, bint flipped,
-) noexcept nogil:
-    if flipped and t.taps == 3:
-        flipped_weight_block(3, t, u, weight, task * LANES)
-    elif flipped:
-        flipped_weight_block(5, t, u, weight, task * LANES)
-    elif t.taps == 3:
-        weight_block(3, t, u, weight, task)
+cdef void weight_task(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
+    cdef const Weights* w = <const Weights*>context
+    if w.flipped and w.t.taps == 3:
+        flipped_weight_block(3, &w.t, w.u, w.weight, task * LANES)
+    elif w.flipped:
+        flipped_weight_block(5, &w.t, w.u, w.weight, task * LANES)
+    elif w.t.taps == 3:
+        weight_block(3, &w.t, w.u, w.weight, task)
     else:
-        weight_block(5, t, u, weight, task)
+        weight_block(5, &w.t, w.u, w.weight, task)
 
 
 cdef void conv2d_winograd_weight(
@@ -146,16 +155,11 @@ cdef void conv2d_winograd_weight(
     const Convolution* g, int threads,
 ) noexcept nogil:
     """u = G g G^T; for_backward: of the weights turned by 180 degrees, channels and filters swapped"""
-    cdef Tiling t = tiling_of(g, g.for_backward)
-    cdef Py_ssize_t tasks = t.channels, task
-    if g.for_backward:
-        tasks = ceiling(t.channels, LANES)
-    if threads == 1:
-        for task in range(tasks):
-            weight_task(&t, u, weight, task, g.for_backward)
-        return
-    for task in prange(tasks, schedule="static", num_threads=threads):
-        weight_task(&t, u, weight, task, g.for_backward)
+    cdef Weights w = Weights(tiling_of(g, g.for_backward), u, weight, g.for_backward)
+    cdef Py_ssize_t tasks = w.t.channels
+    if w.flipped:
+        tasks = ceiling(w.t.channels, LANES)
+    run_tasks(weight_task, &w, tasks, NULL, 0, threads)
 
 
 # ---- forward, and the gradient of the input -----------------------------------------------------
@@ -227,24 +231,48 @@ cdef void forward_block(const void* context, Py_ssize_t block, char* workspace) 
     tiles_out(f, m, units, first, last)
 
 
+cdef struct TeamBlock:
+    # A block of tiles of which the team shares each phase
+    const Forward* f
+    Py_ssize_t first     # tile
+    Py_ssize_t tiles
+    Py_ssize_t units
+    const real* zeros
+    real* v
+    real* m
+
+
+cdef void team_tile_in(const void* context, Py_ssize_t tile, char* workspace) noexcept nogil:
+    cdef const TeamBlock* b = <const TeamBlock*>context
+    tiles_in(&b.f.t, b.v + tile_at(tile, b.units), b.units, b.f.x, b.first + tile,
+             b.first + tile + 1, b.zeros)
+
+
+cdef void team_product(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
+    """A panel of the product of one point."""
+    cdef const TeamBlock* b = <const TeamBlock*>context
+    cdef Py_ssize_t point = task // b.f.t.panels
+    product(&b.f.t, b.m + point * PLANE, b.v + point * PLANE, b.units, b.f.prepared, b.tiles, point,
+            task % b.f.t.panels)
+
+
+cdef void team_tile_out(const void* context, Py_ssize_t tile, char* workspace) noexcept nogil:
+    cdef const TeamBlock* b = <const TeamBlock*>context
+    tiles_out(b.f, b.m + tile_at(tile, b.units), b.units, b.first + tile, b.first + tile + 1)
+
+
 cdef void forward_team_block(
     const Forward* f, Py_ssize_t first, Py_ssize_t last, real* workspace, int threads,
 ) noexcept nogil:
     """All three phases of a block of tiles, each shared by the team."""
-    cdef const Tiling* t = &f.t
-    cdef Py_ssize_t units = max(t.units_in, t.units_out)
-    cdef real* zeros = workspace
-    cdef real* v = workspace + POINTS * t.wide_channels
-    cdef real* m = v + MOST_GROUPS * units * UNIT_PLANES
-    cdef Py_ssize_t tile, task
-    memset(zeros, 0, POINTS * t.wide_channels * sizeof(real))
-    for tile in prange(last - first, schedule="static", num_threads=threads):
-        tiles_in(t, v + tile_at(tile, units), units, f.x, first + tile, first + tile + 1, zeros)
-    for task in prange(PRODUCTS * t.panels, schedule="static", num_threads=threads):
-        product(t, m + task // t.panels * PLANE, v + task // t.panels * PLANE, units, f.prepared,
-                last - first, task // t.panels, task % t.panels)
-    for tile in prange(last - first, schedule="static", num_threads=threads):
-        tiles_out(f, m + tile_at(tile, units), units, first + tile, first + tile + 1)
+    cdef Py_ssize_t units = max(f.t.units_in, f.t.units_out)
+    cdef real* v = workspace + POINTS * f.t.wide_channels
+    cdef TeamBlock b = TeamBlock(f, first, last - first, units, workspace, v,
+                                 v + MOST_GROUPS * units * UNIT_PLANES)
+    memset(workspace, 0, POINTS * f.t.wide_channels * sizeof(real))
+    run_tasks(team_tile_in, &b, b.tiles, NULL, 0, threads)
+    run_tasks(team_product, &b, PRODUCTS * f.t.panels, NULL, 0, threads)
+    run_tasks(team_tile_out, &b, b.tiles, NULL, 0, threads)
 
 
 cdef void forward(
@@ -294,34 +322,27 @@ cdef void conv2d_winograd_backward_input(
     """dx = conv(dy, weight turned round), times the derivative of the activation that made x"""
     cdef Forward f
     cdef int activation = g.activation if x != NULL else 0
-    cdef Py_ssize_t row, size
+    cdef Py_ssize_t size
     f.t = tiling_of(g, True)
     f.y, f.x, f.prepared, f.bias, f.output = dx, dy, prepared, NULL, x
     f.is_gradient, f.activation, f.slope = True, activation, slope
     if f.t.stride == 1:
         forward(&f, workspace, workspace_per_thread, shared, threads)
         return
-    f.y, f.activation = shared, 0
+    f.y, f.activation, f.g, f.dx = shared, 0, g, dx
     size = whole_units(g.images * f.t.out_height * f.t.out_width * f.t.filters)
     forward(&f, workspace, workspace_per_thread, shared + size, threads)
     f.activation = activation
-    if threads == 1:
-        for row in range(g.images * g.height):
-            row_from_blocks(&f, g, dx, row)
-    else:
-        for row in prange(g.images * g.height, schedule="static", num_threads=threads):
-            row_from_blocks(&f, g, dx, row)
+    run_tasks(row_from_blocks, &f, g.images * g.height, NULL, 0, threads)
 
 
-cdef void row_from_blocks(
-    const Forward* f, const Convolution* g, real* dx, Py_ssize_t row,
-) noexcept nogil:
+cdef void row_from_blocks(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """A row of dx, of a convolution with a stride: its pixels lie in f.y, in blocks."""
-    cdef Py_ssize_t at = row * g.width * g.channels
-    image_row(&f.t, g, dx, f.y, row)
+    cdef const Forward* f = <const Forward*>context
+    cdef Py_ssize_t size = f.g.width * f.g.channels, at = row * size
+    image_row(&f.t, f.g, f.dx, f.y, row)
     if f.activation:
-        activation_backward_row(f.activation, dx + at, dx + at, f.output + at,
-                                g.width * g.channels, f.slope)
+        activation_backward_row(f.activation, f.dx + at, f.dx + at, f.output + at, size, f.slope)
 
 
 cdef void run_conv2d_winograd_weight(const Step* s) noexcept nogil:

@@ -14,7 +14,6 @@ weights of CHANNELS channels, which stay in the first-level cache.
 Threads take vectors of filters. The order of each sum is that of the channels.
 """
 
-from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_forward_row
@@ -42,6 +41,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 
 cdef enum:
@@ -54,26 +54,35 @@ cdef enum:
 cdef struct Job:
     Tiling t
     real* y
+    const real* x
     const real* weights
     const real* bias
     int activation
     real slope
-    const real* v              # (groups, 6, channels, 6, GROUP)
+    const real* zeros
+    real* v                    # 36 planes of all tiles
+    real* packed               # the same as it is read: (groups, 6, channels, 6, GROUP)
     Py_ssize_t groups
 
 
 # ---- weights ------------------------------------------------------------------------------------
 
-cdef void arrange_vector(
-    const Tiling* t, real* prepared, const real* weight, Py_ssize_t vector,
-) noexcept nogil:
+cdef struct Weights:
+    Tiling t
+    real* prepared
+    const real* weight
+
+
+cdef void arrange_vector(const void* context, Py_ssize_t vector, char* workspace) noexcept nogil:
+    cdef const Weights* w = <const Weights*>context
+    cdef const Tiling* t = &w.t
     cdef Py_ssize_t channel, lanes = min(LANES, t.filters - vector * LANES)
+    cdef real* prepared = w.prepared + vector * t.channels * TAPS * LANES
     cdef int tap
-    prepared += vector * t.channels * TAPS * LANES
     for channel in range(t.channels):
         for tap in range(TAPS):
             v_store(prepared + (channel * TAPS + tap) * LANES,
-                    v_load_first(weight + weight_at(t, channel, tap) + vector * LANES, lanes))
+                    v_load_first(w.weight + weight_at(t, channel, tap) + vector * LANES, lanes))
 
 
 cdef void conv2d_winograd_few_weight(
@@ -82,14 +91,8 @@ cdef void conv2d_winograd_few_weight(
     const Convolution* g, int threads,
 ) noexcept nogil:
     """The weights in the order in which they are read"""
-    cdef Tiling t = tiling_of(g, False)
-    cdef Py_ssize_t vector, vectors = ceiling(t.filters, LANES)
-    if threads == 1:
-        for vector in range(vectors):
-            arrange_vector(&t, prepared, weight, vector)
-        return
-    for vector in prange(vectors, schedule="static", num_threads=threads):
-        arrange_vector(&t, prepared, weight, vector)
+    cdef Weights w = Weights(tiling_of(g, False), prepared, weight)
+    run_tasks(arrange_vector, &w, ceiling(w.t.filters, LANES), NULL, 0, threads)
 
 
 cdef inline vreal at_point(const int point, vreal g0, vreal g1, vreal g2) noexcept nogil:
@@ -120,18 +123,26 @@ cdef inline real scale(const int point) noexcept nogil:
 
 # ---- forward ------------------------------------------------------------------------------------
 
-cdef void arrange_tiles(
-    const Tiling* t, real* packed, const real* v, Py_ssize_t group, int row,
-) noexcept nogil:
-    """packed (channels, 6, GROUP), of a row of points, = v (36 planes of all tiles), scaled"""
+cdef void tile_in(const void* context, Py_ssize_t tile, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    tiles_in(&job.t, job.v + tile_at(tile, job.t.units_in), job.t.units_in, job.x, tile, tile + 1,
+             job.zeros)
+
+
+cdef void arrange_tiles(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
+    """packed (channels, 6, GROUP), of a group and a row of points, = v, scaled"""
+    cdef const Job* job = <const Job*>context
+    cdef const Tiling* t = &job.t
+    cdef Py_ssize_t group = task // POINTS
     cdef Py_ssize_t channel, tile, tiles = min(<Py_ssize_t>GROUP, t.tiles - group * GROUP)
-    cdef int column
+    cdef int row = task % POINTS, column
+    cdef real* packed = job.packed + task * t.channels * POINTS * GROUP
     cdef const real* source
     cdef real factor
     for column in range(POINTS):
         factor = scale(row) * scale(column)
         for tile in range(tiles):
-            source = v + (row * POINTS + column) * PLANE + tile_at(group * GROUP + tile, t.units_in)
+            source = job.v + (row * POINTS + column) * PLANE + tile_at(group * GROUP + tile, t.units_in)
             for channel in range(t.channels):
                 packed[(channel * POINTS + column) * GROUP + tile] = (
                     factor * source[channel_at(channel, UNIT_PLANES)])
@@ -210,9 +221,11 @@ cdef void tile_out(
         y += t.out_width * t.filters
 
 
-cdef void convolve_vector(const Job* job, Py_ssize_t vector, real* m) noexcept nogil:
+cdef void convolve_vector(const void* context, Py_ssize_t vector, char* workspace) noexcept nogil:
     """All tiles of LANES filters."""
+    cdef const Job* job = <const Job*>context
     cdef const Tiling* t = &job.t
+    cdef real* m = <real*>workspace
     cdef const real* weights = job.weights + vector * t.channels * TAPS * LANES
     cdef Py_ssize_t v_row = t.channels * POINTS * GROUP, group, tile
     cdef Py_ssize_t block, blocks = ceiling(t.channels, CHANNELS), channel, channel_end
@@ -221,7 +234,7 @@ cdef void convolve_vector(const Job* job, Py_ssize_t vector, real* m) noexcept n
         channel_end = (block + 1) * t.channels // blocks
         for group in range(job.groups):
             products(m + group * PRODUCTS * GROUP * LANES,
-                     job.v + group * POINTS * v_row + channel * POINTS * GROUP, v_row,
+                     job.packed + group * POINTS * v_row + channel * POINTS * GROUP, v_row,
                      weights + channel * TAPS * LANES, channel_end - channel, block > 0)
     for tile in range(t.tiles):
         group = tile // GROUP
@@ -240,33 +253,17 @@ cdef void conv2d_winograd_few_forward(
     """y = f(conv(x, weight) + bias)"""
     cdef Job job
     cdef Tiling* t = &job.t
-    cdef Py_ssize_t tile, task, size
-    cdef real* zeros
-    cdef real* packed
-    cdef real* v
     job.t = tiling_of(g, False)
-    job.y, job.weights, job.bias = y, prepared, bias
+    job.y, job.x, job.weights, job.bias = y, x, prepared, bias
     job.activation, job.slope = g.activation, slope
     job.groups = ceiling(t.tiles, GROUP)
-    zeros = shared
-    packed = zeros + POINTS * t.wide_channels
-    v = packed + PRODUCTS * job.groups * GROUP * t.wide_channels
-    job.v = packed
-    size = t.channels * POINTS * GROUP
-    memset(zeros, 0, POINTS * t.wide_channels * sizeof(real))
-    if threads == 1:
-        tiles_in(t, v, t.units_in, x, 0, t.tiles, zeros)
-        for task in range(job.groups * POINTS):
-            arrange_tiles(t, packed + task * size, v, task // POINTS, task % POINTS)
-        for task in range(ceiling(t.filters, LANES)):
-            convolve_vector(&job, task, <real*>workspace)
-        return
-    for tile in prange(t.tiles, schedule="static", num_threads=threads):
-        tiles_in(t, v + tile_at(tile, t.units_in), t.units_in, x, tile, tile + 1, zeros)
-    for task in prange(job.groups * POINTS, schedule="static", num_threads=threads):
-        arrange_tiles(t, packed + task * size, v, task // POINTS, task % POINTS)
-    for task in prange(ceiling(t.filters, LANES), schedule="dynamic", num_threads=threads):
-        convolve_vector(&job, task, <real*>(workspace + threadid() * workspace_per_thread))
+    job.zeros = shared
+    job.packed = shared + POINTS * t.wide_channels
+    job.v = job.packed + PRODUCTS * job.groups * GROUP * t.wide_channels
+    memset(shared, 0, POINTS * t.wide_channels * sizeof(real))
+    run_tasks(tile_in, &job, t.tiles, NULL, 0, threads)
+    run_tasks(arrange_tiles, &job, job.groups * POINTS, NULL, 0, threads)
+    run_tasks(convolve_vector, &job, ceiling(t.filters, LANES), workspace, workspace_per_thread, threads)
 
 
 cdef void run_conv2d_winograd_few_weight(const Step* s) noexcept nogil:

@@ -12,7 +12,6 @@ threads than chunks the team shares a chunk.
 The sum of dy over a tile, for dbias, is already in D: its plane of the point (1, 1).
 """
 
-from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
@@ -74,6 +73,15 @@ cdef struct GradientPlanes:
     Py_ssize_t v_group         # elements from a group of tiles to the next
     real* d
     Py_ssize_t d_group
+
+cdef struct TeamBlock:
+    # A block of tiles that the team shares
+    const Gradient* s
+    GradientPlanes planes
+    Py_ssize_t chunk
+    Py_ssize_t first           # tile
+    Py_ssize_t tiles
+    bint accumulate            # not the first block of its chunk
 
 
 cdef GradientPlanes gradient_planes(const Tiling* t, real* workspace) noexcept nogil:
@@ -164,6 +172,15 @@ cdef inline Py_ssize_t gradient_blocks(const Tiling* t, const Py_ssize_t tiles) 
     return max(1, ceiling(tiles, t.gradient_groups * GROUP_TILES))
 
 
+cdef void team_tile_in(const void* context, Py_ssize_t tile, char* workspace) noexcept nogil:
+    cdef const TeamBlock* b = <const TeamBlock*>context
+    cdef const Tiling* t = &b.s.t
+    tiles_in(t, b.planes.v + tile_at(tile, t.units_in), t.units_in, b.s.x, b.first + tile,
+             b.first + tile + 1, b.planes.zeros)
+    gradient_tiles_in(t, b.planes.d + tile_at(tile, t.units_out), b.s.dy, b.first + tile,
+                      b.first + tile + 1, b.planes.zeros)
+
+
 cdef void gradient_chunk_by_team(
     const Gradient* s, Py_ssize_t chunk, real* planes_workspace,
     char* workspace, Py_ssize_t workspace_per_thread, int threads,
@@ -173,27 +190,21 @@ cdef void gradient_chunk_by_team(
     The only block of an only chunk needs no sums beyond a task: they stay in the thread's cache.
     """
     cdef const Tiling* t = &s.t
-    cdef GradientPlanes planes = gradient_planes(t, planes_workspace)
+    cdef TeamBlock b
     cdef real* dbias = s.sums + chunk * s.chunk_size + PRODUCTS * t.weight_plane
     cdef Py_ssize_t begin = block_start(chunk, s.chunks, t.tiles)
     cdef Py_ssize_t tiles = block_start(chunk + 1, s.chunks, t.tiles) - begin
     cdef Py_ssize_t blocks = gradient_blocks(t, tiles)
     cdef Py_ssize_t pieces = ceiling(t.channels, TASK_CHANNELS)
-    cdef Py_ssize_t block, first, last, tile, task
+    cdef Py_ssize_t block
+    b.s, b.planes, b.chunk = s, gradient_planes(t, planes_workspace), chunk
     for block in range(blocks):
-        first = begin + block_start(block, blocks, tiles)
-        last = begin + block_start(block + 1, blocks, tiles)
-        for tile in prange(last - first, schedule="static", num_threads=threads):
-            tiles_in(t, planes.v + tile_at(tile, t.units_in), t.units_in, s.x, first + tile,
-                     first + tile + 1, planes.zeros)
-            gradient_tiles_in(t, planes.d + tile_at(tile, t.units_out), s.dy, first + tile,
-                              first + tile + 1, planes.zeros)
-        for task in prange(pieces * t.panels, schedule="static", num_threads=threads):
-            gradient_task(s, &planes, chunk, last - first, task // t.panels * TASK_CHANNELS,
-                          task % t.panels, block > 0,
-                          <real*>(workspace + threadid() * workspace_per_thread)
-                          if only_block(s) else NULL)
-        bias_sums(t, dbias, &planes, last - first, block > 0)
+        b.first = begin + block_start(block, blocks, tiles)
+        b.tiles = begin + block_start(block + 1, blocks, tiles) - b.first
+        b.accumulate = block > 0
+        run_tasks(team_tile_in, &b, b.tiles, NULL, 0, threads)
+        run_tasks(team_sums, &b, pieces * t.panels, workspace, workspace_per_thread, threads)
+        bias_sums(t, dbias, &b.planes, b.tiles, b.accumulate)
 
 
 cdef inline Py_ssize_t chunks_of(const Gradient* s) noexcept nogil:
@@ -209,28 +220,28 @@ cdef inline bint only_block(const Gradient* s) noexcept nogil:
     return s.chunks == 1 and s.t.tiles <= s.t.gradient_groups * GROUP_TILES
 
 
-cdef void gradient_task(
-    const Gradient* s, const GradientPlanes* planes, Py_ssize_t chunk, Py_ssize_t tiles,
-    Py_ssize_t first_channel, Py_ssize_t panel, bint accumulate, real* own_sums,
-) noexcept nogil:
+cdef void team_sums(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
     """TASK_CHANNELS of a panel, all points; where the thread has sums of its own, dweight of them."""
+    cdef const TeamBlock* b = <const TeamBlock*>context
+    cdef const Gradient* s = b.s
     cdef const Tiling* t = &s.t
+    cdef Py_ssize_t panel = task % t.panels, first_channel = task // t.panels * TASK_CHANNELS
     cdef Py_ssize_t channels = min(TASK_CHANNELS, t.channels - first_channel)
     cdef Py_ssize_t first, vectors, last_lanes, point, channel, plane
-    cdef real* sums = own_sums
+    cdef real* sums = <real*>workspace
+    cdef bint own_sums = only_block(s)
     panel_bounds(panel, t.panels, t.filters, &first, &vectors, &last_lanes)
     plane = TASK_CHANNELS * vectors * LANES + UNIT
-    if own_sums == NULL:
+    if not own_sums:
         plane = t.weight_plane
-        sums = (s.sums + chunk * s.chunk_size + first * t.channels
+        sums = (s.sums + b.chunk * s.chunk_size + first * t.channels
                 + first_channel * vectors * LANES)
     for point in range(PRODUCTS):
-        panel_of_sums(t, sums + point * plane, panel, first_channel, channels, planes, point, tiles,
-                      accumulate)
-    if own_sums != NULL:
+        panel_of_sums(t, sums + point * plane, panel, first_channel, channels, &b.planes, point,
+                      b.tiles, b.accumulate)
+    if own_sums:
         for channel in range(channels):
-            gradient_out(s, own_sums + channel * vectors * LANES, plane, first_channel + channel,
-                         panel)
+            gradient_out(s, sums + channel * vectors * LANES, plane, first_channel + channel, panel)
 
 
 cdef inline Py_ssize_t panel_start(const Tiling* t, Py_ssize_t panel) noexcept nogil:

@@ -12,7 +12,6 @@ planes stay in the second-level cache. Bands of dx overlap: tiles over their bor
 both, so that each pixel is one thread's, and adds up its tiles in one order whatever the bands are.
 """
 
-from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
@@ -61,8 +60,8 @@ cdef struct Job:
     Py_ssize_t groups          # of LANES images
     Py_ssize_t band_rows       # rows of x, or of dx, that a band may have
     Py_ssize_t bands           # of an image
-    real* y                    # or dx
-    const real* x              # or dy
+    real* y                    # or dx, or U
+    const real* x              # or dy, or the weights of U
     const real* prepared
     const real* bias           # or NULL
     const real* output         # backward: of the activation before, or NULL
@@ -131,11 +130,12 @@ cdef inline void weights_of_channel(
         first += LANES
 
 
-cdef void weight_task(const Job* job, real* u, const real* weight, Py_ssize_t channel) noexcept nogil:
+cdef void weight_task(const void* context, Py_ssize_t channel, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
     if job.taps == 3:
-        weights_of_channel(3, job, u, weight, channel)
+        weights_of_channel(3, job, job.y, job.x, channel)
     else:
-        weights_of_channel(5, job, u, weight, channel)
+        weights_of_channel(5, job, job.y, job.x, channel)
 
 
 cdef void conv2d_winograd_images_weight(
@@ -145,13 +145,8 @@ cdef void conv2d_winograd_images_weight(
 ) noexcept nogil:
     """u = G g G^T, for both directions"""
     cdef Job job = job_of(g)
-    cdef Py_ssize_t channel
-    if threads == 1:
-        for channel in range(g.channels):
-            weight_task(&job, u, weight, channel)
-        return
-    for channel in prange(g.channels, schedule="static", num_threads=threads):
-        weight_task(&job, u, weight, channel)
+    job.y, job.x = u, weight
+    run_tasks(weight_task, &job, g.channels, NULL, 0, threads)
 
 
 # ---- forward ------------------------------------------------------------------------------------

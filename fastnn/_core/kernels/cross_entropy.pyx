@@ -9,8 +9,6 @@ are whole numbers: the results are the same at any number of threads. `upstream`
 what the loss is reduced to: one number, or one for each row where it is not reduced.
 """
 
-from cython.parallel cimport prange
-
 from fastnn._core.kernels.reduction cimport MEAN, NONE
 from fastnn._core.kernels.softmax_rows cimport (
     FEW_COLUMNS,
@@ -38,6 +36,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport add_to_count, run_tasks
 from libc.math cimport log
 from libc.stdint cimport int64_t
 
@@ -48,6 +47,7 @@ cdef enum:
 cdef struct CrossEntropy:
     Py_ssize_t rows
     Py_ssize_t classes
+    Py_ssize_t height            # of a chunk, in rows
     int64_t ignore_index
     real smoothing
     real* row_losses             # (rows,)
@@ -55,6 +55,7 @@ cdef struct CrossEntropy:
     const real* logits           # (rows, classes)
     const int64_t* labels        # (rows,)
     const real* class_weight     # (classes,) or NULL
+    Py_ssize_t* correct          # the count of all chunks
 
 
 cdef inline vreal load_labels(const CrossEntropy* c, Py_ssize_t row, Py_ssize_t count) noexcept nogil:
@@ -128,16 +129,17 @@ cdef inline Py_ssize_t long_row(const CrossEntropy* c, Py_ssize_t row) noexcept 
     return is_first_maximum(z, label, largest)
 
 
-cdef Py_ssize_t forward_rows(const CrossEntropy* c, Py_ssize_t row, Py_ssize_t last) noexcept nogil:
-    cdef Py_ssize_t correct = 0
+cdef void forward_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const CrossEntropy* c = <const CrossEntropy*>context
+    cdef Py_ssize_t row = chunk * c.height, last = min(c.rows, row + c.height), correct = 0
     if c.classes > FEW_COLUMNS:
         for row in range(row, last):
             correct += long_row(c, row)
-        return correct
-    while row < last:
-        correct += short_rows(c, row, min(<Py_ssize_t>LANES, last - row))
-        row += LANES
-    return correct
+    else:
+        while row < last:
+            correct += short_rows(c, row, min(<Py_ssize_t>LANES, last - row))
+            row += LANES
+    add_to_count(c.correct, correct)
 
 
 cdef void cross_entropy_forward(
@@ -152,16 +154,12 @@ cdef void cross_entropy_forward(
     int threads,
 ) noexcept nogil:
     """-(1 - s) w[label] log p[label] - s / classes * sum of w log p, p = softmax(logits)"""
-    cdef CrossEntropy c = CrossEntropy(rows, classes, ignore_index, <real>smoothing, row_losses,
-                                       probabilities, logits, labels, class_weight)
-    cdef Py_ssize_t height = rows_of_chunk(classes)
-    cdef Py_ssize_t chunk, row, correct = 0, counted = 0
+    cdef Py_ssize_t row, correct = 0, counted = 0
     cdef double total = 0, weights = 0
-    if threads == 1:
-        correct = forward_rows(&c, 0, rows)
-    else:
-        for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
-            correct += forward_rows(&c, chunk * height, min(rows, (chunk + 1) * height))
+    cdef CrossEntropy c = CrossEntropy(rows, classes, rows_of_chunk(classes), ignore_index,
+                                       <real>smoothing, row_losses, probabilities, logits, labels,
+                                       class_weight, &correct)
+    run_tasks(forward_chunk, &c, (rows + c.height - 1) // c.height, NULL, 0, threads)
     for row in range(rows):
         total += row_losses[row]
         counted += labels[row] != ignore_index
@@ -182,6 +180,7 @@ cdef void cross_entropy_forward(
 cdef struct Gradient:
     Py_ssize_t rows
     Py_ssize_t classes
+    Py_ssize_t height            # of a chunk, in rows
     int64_t ignore_index
     double smoothing
     double weight_sum            # over all classes
@@ -229,8 +228,9 @@ cdef void plain_gradients(const Gradient* g, Py_ssize_t first, Py_ssize_t last) 
         dlogits += g.classes
 
 
-cdef void backward_rows(const Gradient* g, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    cdef Py_ssize_t row
+cdef void backward_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Gradient* g = <const Gradient*>context
+    cdef Py_ssize_t row, first = chunk * g.height, last = min(g.rows, first + g.height)
     if g.class_weight == NULL and g.by_row == NULL and g.smoothing == 0:
         plain_gradients(g, first, last)
         return
@@ -249,10 +249,9 @@ cdef void cross_entropy_backward(
     int threads,
 ) noexcept nogil:
     """dlogits = (1 - s) w[label] (p - onehot) + s / classes * (p sum of w - w), scaled"""
-    cdef Gradient g = Gradient(rows, classes, ignore_index, smoothing, classes, upstream[0],
-                               dlogits, NULL, probabilities, labels, class_weight)
-    cdef Py_ssize_t height = rows_of_chunk(classes)
-    cdef Py_ssize_t chunk, j
+    cdef Gradient g = Gradient(rows, classes, rows_of_chunk(classes), ignore_index, smoothing, classes,
+                               upstream[0], dlogits, NULL, probabilities, labels, class_weight)
+    cdef Py_ssize_t j
     if reduction == MEAN:
         g.scale = upstream[0] / <double>statistics[1]
     if reduction == NONE:
@@ -261,11 +260,7 @@ cdef void cross_entropy_backward(
         g.weight_sum = 0
         for j in range(classes):
             g.weight_sum += class_weight[j]
-    if threads == 1:
-        backward_rows(&g, 0, rows)
-        return
-    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
-        backward_rows(&g, chunk * height, min(rows, (chunk + 1) * height))
+    run_tasks(backward_chunk, &g, (rows + g.height - 1) // g.height, NULL, 0, threads)
 
 
 cdef void run_cross_entropy_forward(const Step* s) noexcept nogil:

@@ -7,12 +7,12 @@ The hash is of integers alone, so that the mask is the same for both precisions,
 instruction set and at any number of threads.
 """
 
-from cython.parallel cimport prange
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first
 from fastnn._core.splitmix cimport mix64, random_bits
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Elements that share a key: a part of the mask's definition, and of the work.
@@ -25,6 +25,14 @@ cdef struct Mask:
     uint64_t stream          # of random numbers, by the run and the layer
     uint32_t dropped_below   # p in units of 2^-32
     real scale               # of what is kept
+
+cdef struct Job:
+    Mask mask
+    real* y
+    const real* x
+    Py_ssize_t n             # elements in all, where each has a random number
+    Py_ssize_t pixels        # of an image, where each of its channels has one
+    Py_ssize_t channels
 
 
 cdef inline Mask mask_of(const Py_ssize_t salt, const double p, const uint64_t random_key) noexcept nogil:
@@ -53,21 +61,19 @@ cdef inline void random_factors(
         factor[i] = scale if random >= dropped_below else <real>0
 
 
-cdef void dropout_chunk(
-    real* y, const real* x, Py_ssize_t chunk, Py_ssize_t n, const Mask* mask,
-) noexcept nogil:
-    """One chunk of n elements, with random numbers of its own"""
+cdef void dropout_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    """One chunk of the elements, with random numbers of its own"""
+    cdef const Job* job = <const Job*>context
+    cdef real* y = job.y + chunk * CHUNK
+    cdef const real* x = job.x + chunk * CHUNK
     cdef real factor[BLOCK]
-    cdef uint64_t key = random_bits(mask.stream, <uint64_t>chunk)
-    cdef Py_ssize_t block, first, count, i
+    cdef uint64_t key = random_bits(job.mask.stream, <uint64_t>chunk)
+    cdef Py_ssize_t n = min(CHUNK, job.n - chunk * CHUNK), block, first, count, i
     cdef uint32_t low_key = <uint32_t>key
     cdef uint32_t high_key = <uint32_t>(key >> 32)
-    y += chunk * CHUNK
-    x += chunk * CHUNK
-    n = min(CHUNK, n - chunk * CHUNK)
     for block in range((n + BLOCK - 1) // BLOCK):
         first = block * BLOCK
-        random_factors(factor, <uint32_t>first, low_key, high_key, mask)
+        random_factors(factor, <uint32_t>first, low_key, high_key, &job.mask)
         count = min(BLOCK, n - first)
         i = 0
         while i + LANES <= count:
@@ -84,16 +90,9 @@ cdef void dropout_forward(
     Py_ssize_t n, Py_ssize_t salt, double p, uint64_t random_key, int threads,
 ) noexcept nogil:
     """y = x / (1 - p) with probability 1 - p, else x 0 (NaN where x is no number); y may be x"""
-    cdef Mask described = mask_of(salt, p, random_key)
-    cdef const Mask* mask = &described
-    cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
-    cdef Py_ssize_t chunk
-    if threads == 1:
-        for chunk in range(chunks):
-            dropout_chunk(y, x, chunk, n, mask)
-        return
-    for chunk in prange(chunks, schedule="static", num_threads=threads):
-        dropout_chunk(y, x, chunk, n, mask)
+    cdef Job job
+    job.mask, job.y, job.x, job.n = mask_of(salt, p, random_key), y, x, n
+    run_tasks(dropout_chunk, &job, (n + CHUNK - 1) // CHUNK, NULL, 0, threads)
 
 
 cdef void dropout_backward(
@@ -105,21 +104,20 @@ cdef void dropout_backward(
     dropout_forward(dx, dy, n, salt, p, random_key, threads)
 
 
-cdef void drop_channels_of_image(
-    real* y, const real* x, Py_ssize_t pixels, Py_ssize_t channels, Py_ssize_t piece,
-    const Mask* mask,
-) noexcept nogil:
+cdef void drop_channels_of_image(const void* context, Py_ssize_t piece, char* workspace) noexcept nogil:
     """Piece `piece` of all blocks of channels of all images, in all pixels of its image"""
+    cdef const Job* job = <const Job*>context
     cdef real factor[BLOCK]
+    cdef Py_ssize_t channels = job.channels
     cdef Py_ssize_t blocks = (channels + BLOCK - 1) // BLOCK
     cdef Py_ssize_t image = piece // blocks
     cdef Py_ssize_t first = (piece - image * blocks) * BLOCK
     cdef Py_ssize_t pixel, i, count = min(<Py_ssize_t>BLOCK, channels - first)
-    cdef uint64_t key = random_bits(mask.stream, <uint64_t>image)
-    random_factors(factor, <uint32_t>first, <uint32_t>key, <uint32_t>(key >> 32), mask)
-    y += image * pixels * channels + first
-    x += image * pixels * channels + first
-    for pixel in range(pixels):  # no-cython-lint
+    cdef uint64_t key = random_bits(job.mask.stream, <uint64_t>image)
+    cdef real* y = job.y + image * job.pixels * channels + first
+    cdef const real* x = job.x + image * job.pixels * channels + first
+    random_factors(factor, <uint32_t>first, <uint32_t>key, <uint32_t>(key >> 32), &job.mask)
+    for pixel in range(job.pixels):  # no-cython-lint
         i = 0
         while i + LANES <= count:
             v_store(y + i, v_load(x + i) * v_load(factor + i))
@@ -137,15 +135,11 @@ cdef void dropout_channels_forward(
     uint64_t random_key, int threads,
 ) noexcept nogil:
     """The same for whole channels of an image: one random number for each"""
-    cdef Mask described = mask_of(salt, p, random_key)
-    cdef const Mask* mask = &described
-    cdef Py_ssize_t piece, pieces = images * ((channels + BLOCK - 1) // BLOCK)
-    if threads == 1:
-        for piece in range(pieces):
-            drop_channels_of_image(y, x, pixels, channels, piece, mask)
-        return
-    for piece in prange(pieces, schedule="static", num_threads=threads):
-        drop_channels_of_image(y, x, pixels, channels, piece, mask)
+    cdef Py_ssize_t pieces = images * ((channels + BLOCK - 1) // BLOCK)
+    cdef Job job
+    job.mask, job.y, job.x = mask_of(salt, p, random_key), y, x
+    job.pixels, job.channels = pixels, channels
+    run_tasks(drop_channels_of_image, &job, pieces, NULL, 0, threads)
 
 
 cdef void dropout_channels_backward(

@@ -15,7 +15,6 @@ images. This is the reference and the form to read first: the other algorithms n
 patch matrix, which costs more memory traffic than the product saves.
 """
 
-from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
@@ -23,6 +22,7 @@ from fastnn._core.kernels.convolution cimport Convolution, convolution_of
 from fastnn._core.kernels.matmul cimport DEPTH_BLOCK, panel_count, product_block
 from fastnn._core.simd cimport LANES, TILE_VECTORS, real
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 
 cdef enum:
@@ -30,9 +30,30 @@ cdef enum:
     # is then always the same. fastnn/_compiler/convolution/im2col.py has the same number.
     PARTS = 16
 
+cdef struct Job:
+    const Convolution* g
+    real* out              # y, or dx
+    const real* inputs     # x, or dy
+    const real* weight
+    const real* bias       # forward, or NULL
+    const real* output     # backward: of the activation before, or NULL
+    real slope
+
+cdef struct Sum:
+    const Convolution* g
+    real* partial          # (parts, dweight and dbias)
+    const real* x
+    const real* dy
+    Py_ssize_t parts       # of the images
+
 
 cdef inline Py_ssize_t pixels(const Convolution* g) noexcept nogil:
     return g.out_height * g.out_width
+
+
+cdef inline Py_ssize_t input_size(const Convolution* g) noexcept nogil:
+    """Elements of an image."""
+    return g.height * g.width * g.channels
 
 
 cdef inline Py_ssize_t depth_of(const Convolution* g) noexcept nogil:
@@ -104,21 +125,21 @@ cdef void multiply(
                       b_transposed, c, c_row, start, False, packed)
 
 
-cdef void forward_image(
-    real* y, const real* x, const real* weight, const real* bias,
-    const Convolution* g, real slope, real* workspace,
-) noexcept nogil:
-    cdef real* packed = workspace
+cdef void forward_image(const void* context, Py_ssize_t n, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef const Convolution* g = job.g
+    cdef real* packed = <real*>workspace
     cdef real* columns = packed + DEPTH_BLOCK * TILE_VECTORS * LANES
+    cdef real* y = job.out + n * pixels(g) * g.filters
     cdef Py_ssize_t group, depth = depth_of(g), filters = g.filters // g.groups
     for group in range(g.groups):
-        im2col(columns, x, g, group)
+        im2col(columns, job.inputs + n * input_size(g), g, group)
         multiply(y + group * filters, g.filters, columns, depth, 1,
-                 weight + group * filters, g.filters, False,
-                 bias + group * filters if bias != NULL else NULL,
+                 job.weight + group * filters, g.filters, False,
+                 job.bias + group * filters if job.bias != NULL else NULL,
                  pixels(g), filters, depth, packed)
     if g.activation:
-        activation_forward_row(g.activation, y, y, pixels(g) * g.filters, slope)
+        activation_forward_row(g.activation, y, y, pixels(g) * g.filters, job.slope)
 
 
 cdef void conv2d_im2col_forward(
@@ -129,31 +150,25 @@ cdef void conv2d_im2col_forward(
     Convolution g, real slope, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """y = f(conv(x, weight) + bias)"""
-    cdef Py_ssize_t n, size = g.height * g.width * g.channels, out_size = pixels(&g) * g.filters
-    if threads == 1:
-        for n in range(g.images):
-            forward_image(y + n * out_size, x + n * size, weight, bias, &g, slope, <real*>workspace)
-        return
-    for n in prange(g.images, schedule="static", num_threads=threads):
-        forward_image(y + n * out_size, x + n * size, weight, bias, &g, slope,
-                      <real*>(workspace + threadid() * workspace_per_thread))
+    cdef Job job = Job(&g, y, x, weight, bias, NULL, slope)
+    run_tasks(forward_image, &job, g.images, workspace, workspace_per_thread, threads)
 
 
-cdef void backward_input_image(
-    real* dx, const real* dy, const real* weight, const real* x,
-    const Convolution* g, real slope, real* workspace,
-) noexcept nogil:
-    cdef real* packed = workspace
+cdef void backward_input_image(const void* context, Py_ssize_t n, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef const Convolution* g = job.g
+    cdef real* packed = <real*>workspace
     cdef real* columns = packed + DEPTH_BLOCK * TILE_VECTORS * LANES
-    cdef Py_ssize_t group, depth = depth_of(g), filters = g.filters // g.groups
-    cdef Py_ssize_t size = g.height * g.width * g.channels
+    cdef Py_ssize_t group, depth = depth_of(g), filters = g.filters // g.groups, size = input_size(g)
+    cdef real* dx = job.out + n * size
+    cdef const real* dy = job.inputs + n * pixels(g) * g.filters
     memset(dx, 0, size * sizeof(real))
     for group in range(g.groups):
-        multiply(columns, depth, dy + group * filters, g.filters, 1,
-                 weight + group * filters, g.filters, True, NULL, pixels(g), depth, filters, packed)
+        multiply(columns, depth, dy + group * filters, g.filters, 1, job.weight + group * filters,
+                 g.filters, True, NULL, pixels(g), depth, filters, packed)
         col2im(dx, columns, g, group)
-    if x != NULL:
-        activation_backward_row(g.activation, dx, dx, x, size, slope)
+    if job.output != NULL:
+        activation_backward_row(g.activation, dx, dx, job.output + n * size, size, job.slope)
 
 
 cdef void conv2d_im2col_backward_input(
@@ -164,16 +179,8 @@ cdef void conv2d_im2col_backward_input(
     Convolution g, real slope, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """dx = the gradient of conv to its input, times the derivative of the activation that made x"""
-    cdef Py_ssize_t n, size = g.height * g.width * g.channels, out_size = pixels(&g) * g.filters
-    if threads == 1:
-        for n in range(g.images):
-            backward_input_image(dx + n * size, dy + n * out_size, weight,
-                                 x + n * size if x != NULL else NULL, &g, slope, <real*>workspace)
-        return
-    for n in prange(g.images, schedule="static", num_threads=threads):
-        backward_input_image(dx + n * size, dy + n * out_size, weight,
-                             x + n * size if x != NULL else NULL, &g, slope,
-                             <real*>(workspace + threadid() * workspace_per_thread))
+    cdef Job job = Job(&g, dx, dy, weight, NULL, x, slope)
+    run_tasks(backward_input_image, &job, g.images, workspace, workspace_per_thread, threads)
 
 
 cdef void add(real* total, const real* term, Py_ssize_t n) noexcept nogil:
@@ -182,26 +189,26 @@ cdef void add(real* total, const real* term, Py_ssize_t n) noexcept nogil:
         total[i] += term[i]
 
 
-cdef void backward_parameters_part(
-    real* dweight, real* dbias, const real* x, const real* dy,
-    const Convolution* g, Py_ssize_t first, Py_ssize_t last, real* workspace,
-) noexcept nogil:
-    """The gradients of images `first` to `last`."""
+cdef void backward_parameters_part(const void* context, Py_ssize_t part, char* workspace) noexcept nogil:
+    """The gradients of a part of the images."""
+    cdef const Sum* sum = <const Sum*>context
+    cdef const Convolution* g = sum.g
     cdef Py_ssize_t depth = depth_of(g), filters = g.filters // g.groups, n, group, pixel
-    cdef real* packed = workspace
+    cdef real* packed = <real*>workspace
     cdef real* product = packed + DEPTH_BLOCK * TILE_VECTORS * LANES
     cdef real* columns = product + depth * g.filters
-    memset(dweight, 0, depth * g.filters * sizeof(real))
-    memset(dbias, 0, g.filters * sizeof(real))
-    for n in range(first, last):
+    cdef real* dweight = sum.partial + part * (depth + 1) * g.filters
+    cdef real* dbias = dweight + depth * g.filters
+    memset(dweight, 0, (depth + 1) * g.filters * sizeof(real))
+    for n in range(part * g.images // sum.parts, (part + 1) * g.images // sum.parts):
         for group in range(g.groups):
-            im2col(columns, x + n * g.height * g.width * g.channels, g, group)
+            im2col(columns, sum.x + n * input_size(g), g, group)
             multiply(product + group * filters, g.filters, columns, 1, depth,
-                     dy + n * pixels(g) * g.filters + group * filters, g.filters, False, NULL,
+                     sum.dy + n * pixels(g) * g.filters + group * filters, g.filters, False, NULL,
                      depth, filters, pixels(g), packed)
         add(dweight, product, depth * g.filters)
         for pixel in range(pixels(g)):
-            add(dbias, dy + (n * pixels(g) + pixel) * g.filters, g.filters)
+            add(dbias, sum.dy + (n * pixels(g) + pixel) * g.filters, g.filters)
 
 
 cdef void conv2d_im2col_backward_parameters(
@@ -214,16 +221,8 @@ cdef void conv2d_im2col_backward_parameters(
     """dweight = columns^T dy summed over the images, dbias = the sum of dy over pixels and images"""
     cdef Py_ssize_t size = depth_of(&g) * g.filters, stride = size + g.filters
     cdef Py_ssize_t part, parts = min(g.images, <Py_ssize_t>PARTS)
-    if threads == 1:
-        for part in range(parts):
-            backward_parameters_part(partial + part * stride, partial + part * stride + size, x, dy,
-                                     &g, part * g.images // parts, (part + 1) * g.images // parts,
-                                     <real*>workspace)
-    else:
-        for part in prange(parts, schedule="static", num_threads=threads):
-            backward_parameters_part(partial + part * stride, partial + part * stride + size, x, dy,
-                                     &g, part * g.images // parts, (part + 1) * g.images // parts,
-                                     <real*>(workspace + threadid() * workspace_per_thread))
+    cdef Sum sum = Sum(&g, partial, x, dy, parts)
+    run_tasks(backward_parameters_part, &sum, parts, workspace, workspace_per_thread, threads)
     for part in range(1, parts):
         add(partial, partial + part * stride, stride)
     memcpy(dweight, partial, size * sizeof(real))

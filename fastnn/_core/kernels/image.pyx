@@ -5,7 +5,6 @@ squares of LANES x LANES in registers. Three channels have a way of their own, s
 square would be empty. Pieces of work are blocks of pixels, so that a single image is shared too.
 """
 
-from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
 from fastnn._core.kernels.matmul cimport transpose_square
@@ -22,6 +21,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Pixels of a piece of work.
@@ -112,35 +112,37 @@ cdef void three_to_first(
         convert_squares(y, x, 3, pixels, False, pixel, last)
 
 
-cdef void convert_piece(
-    real* y, const real* x, Py_ssize_t channels, Py_ssize_t pixels, bint to_last, Py_ssize_t piece,
-) noexcept nogil:
+cdef struct Conversion:
+    real* y
+    const real* x
+    Py_ssize_t channels
+    Py_ssize_t pixels
+    Py_ssize_t pieces    # of an image
+    bint to_last
+
+
+cdef void convert_piece(const void* context, Py_ssize_t piece, char* workspace) noexcept nogil:
     """Piece `piece` of all pieces of all images"""
-    cdef Py_ssize_t pieces = (pixels + PIECE - 1) // PIECE
-    cdef Py_ssize_t image = piece // pieces
-    cdef Py_ssize_t first = (piece - image * pieces) * PIECE
-    cdef Py_ssize_t last = min(pixels, first + PIECE)
-    y += image * channels * pixels
-    x += image * channels * pixels
-    if channels != 3:
-        convert_squares(y, x, channels, pixels, to_last, first, last)
-    elif to_last:
-        three_to_last(y, x, pixels, first, last)
+    cdef const Conversion* job = <const Conversion*>context
+    cdef Py_ssize_t image = piece // job.pieces
+    cdef Py_ssize_t first = (piece - image * job.pieces) * PIECE
+    cdef Py_ssize_t last = min(job.pixels, first + PIECE)
+    cdef real* y = job.y + image * job.channels * job.pixels
+    cdef const real* x = job.x + image * job.channels * job.pixels
+    if job.channels != 3:
+        convert_squares(y, x, job.channels, job.pixels, job.to_last, first, last)
+    elif job.to_last:
+        three_to_last(y, x, job.pixels, first, last)
     else:
-        three_to_first(y, x, pixels, first, last)
+        three_to_first(y, x, job.pixels, first, last)
 
 
 cdef void convert_images(
     real* y, const real* x, Py_ssize_t images, Py_ssize_t channels, Py_ssize_t pixels,
     bint to_last, int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t piece, pieces = images * ((pixels + PIECE - 1) // PIECE)
-    if threads == 1:
-        for piece in range(pieces):
-            convert_piece(y, x, channels, pixels, to_last, piece)
-        return
-    for piece in prange(pieces, schedule="static", num_threads=threads):
-        convert_piece(y, x, channels, pixels, to_last, piece)
+    cdef Conversion job = Conversion(y, x, channels, pixels, (pixels + PIECE - 1) // PIECE, to_last)
+    run_tasks(convert_piece, &job, images * job.pieces, NULL, 0, threads)
 
 
 cdef void images_to_channels_last(
@@ -169,25 +171,34 @@ cdef struct Frame:
     Py_ssize_t outer_height
     Py_ssize_t outer_row
 
+cdef struct Framing:
+    const Frame* f
+    real* y
+    const real* x
 
-cdef void pad_row(real* y, const real* x, const Frame* f, Py_ssize_t row) noexcept nogil:
+
+cdef void pad_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """Row `row` of all padded rows of all images"""
+    cdef const Framing* job = <const Framing*>context
+    cdef const Frame* f = job.f
+    cdef real* y = job.y + row * f.outer_row
     cdef Py_ssize_t image = row // f.outer_height
     cdef Py_ssize_t inside = row - image * f.outer_height - f.top
-    y += row * f.outer_row
     if inside < 0 or inside >= f.height:
         memset(y, 0, f.outer_row * sizeof(real))
         return
     memset(y, 0, f.left * sizeof(real))
-    memcpy(y + f.left, x + (image * f.height + inside) * f.row, f.row * sizeof(real))
+    memcpy(y + f.left, job.x + (image * f.height + inside) * f.row, f.row * sizeof(real))
     memset(y + f.left + f.row, 0, (f.outer_row - f.left - f.row) * sizeof(real))
 
 
-cdef void crop_row(real* y, const real* x, const Frame* f, Py_ssize_t row) noexcept nogil:
+cdef void crop_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """Row `row` of all cropped rows of all images"""
+    cdef const Framing* job = <const Framing*>context
+    cdef const Frame* f = job.f
     cdef Py_ssize_t image = row // f.height
     cdef Py_ssize_t outer = image * f.outer_height + f.top + row - image * f.height
-    memcpy(y + row * f.row, x + outer * f.outer_row + f.left, f.row * sizeof(real))
+    memcpy(job.y + row * f.row, job.x + outer * f.outer_row + f.left, f.row * sizeof(real))
 
 
 cdef void pad_images(
@@ -196,13 +207,8 @@ cdef void pad_images(
     const Frame* f, int threads,
 ) noexcept nogil:
     """y = x inside a frame of zeros"""
-    cdef Py_ssize_t row, rows = f.images * f.outer_height
-    if threads == 1:
-        for row in range(rows):
-            pad_row(y, x, f, row)
-        return
-    for row in prange(rows, schedule="static", num_threads=threads):
-        pad_row(y, x, f, row)
+    cdef Framing job = Framing(f, y, x)
+    run_tasks(pad_row, &job, f.images * f.outer_height, NULL, 0, threads)
 
 
 cdef void crop_images(
@@ -211,13 +217,8 @@ cdef void crop_images(
     const Frame* f, int threads,
 ) noexcept nogil:
     """y = x without its frame"""
-    cdef Py_ssize_t row, rows = f.images * f.height
-    if threads == 1:
-        for row in range(rows):
-            crop_row(y, x, f, row)
-        return
-    for row in prange(rows, schedule="static", num_threads=threads):
-        crop_row(y, x, f, row)
+    cdef Framing job = Framing(f, y, x)
+    run_tasks(crop_row, &job, f.images * f.height, NULL, 0, threads)
 
 
 cdef inline Frame frame_of(const Step* s) noexcept nogil:

@@ -10,7 +10,6 @@ matrix is read in bands: some rows at a time, taken as one row over the slopes r
     a b c / a b c / ...  ──▶  a b c a b c a b c a b c ...
 """
 
-from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
 from fastnn._core.kernels.activation_rows cimport activation_forward_row
@@ -34,6 +33,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Elements of a piece of work: 16 KB of each operand in float, which stay in L1.
@@ -45,6 +45,26 @@ cdef enum:
     BAND_VECTORS = 8
     # From this many channels on, the last vector of a row may be a broken one: a band is a row.
     WIDE = 256
+
+cdef struct Flat:
+    int kind
+    real parameter
+    real* out                # y, or backward dx
+    const real* dy           # backward
+    const real* x
+    Py_ssize_t n
+    double* partial          # backward: (chunks,)
+
+cdef struct Bands:
+    real* out                # y, or backward dx
+    real* sums               # backward: (parts, band)
+    const real* dy           # backward
+    const real* x
+    real* slope              # (band,)
+    Py_ssize_t n
+    Py_ssize_t band          # elements of one
+    Py_ssize_t bands
+    Py_ssize_t parts         # of the bands
 
 
 cdef inline vreal prelu_gradient(vreal* dx, vreal dy, vreal x, vreal slope) noexcept nogil:
@@ -83,18 +103,20 @@ cdef inline vreal learned_gradient(
 # One parameter for all elements.
 
 
+cdef void activate_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Flat* job = <const Flat*>context
+    cdef Py_ssize_t first = chunk * CHUNK
+    activation_forward_row(job.kind, job.out + first, job.x + first, min(CHUNK, job.n - first),
+                           job.parameter)
+
+
 cdef void activate_flat(
     real* y,                 # (n,)
     const real* x,           # (n,)
     Py_ssize_t n, int kind, real parameter, int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t chunk, first
-    if threads == 1:
-        activation_forward_row(kind, y, x, n, parameter)
-        return
-    for chunk in prange((n + CHUNK - 1) // CHUNK, schedule="static", num_threads=threads):
-        first = chunk * CHUNK
-        activation_forward_row(kind, y + first, x + first, min(CHUNK, n - first), parameter)
+    cdef Flat job = Flat(kind, parameter, y, NULL, x, n, NULL)
+    run_tasks(activate_chunk, &job, (n + CHUNK - 1) // CHUNK, NULL, 0, threads)
 
 
 cdef inline real gradient_of_kind(
@@ -126,14 +148,16 @@ cdef inline real gradient_of_kind(
     return v_sum((sums[0] + sums[1]) + (sums[2] + sums[3]))
 
 
-cdef real gradient_chunk(
-    int kind, real* dx, const real* dy, const real* x, Py_ssize_t first, Py_ssize_t n, real parameter,
-) noexcept nogil:
-    """The chunk of n elements that begins at `first`"""
-    cdef Py_ssize_t count = min(CHUNK, n - first)
-    if kind == ELU:
-        return gradient_of_kind(ELU, dx + first, dy + first, x + first, count, parameter)
-    return gradient_of_kind(LEAKY_RELU, dx + first, dy + first, x + first, count, parameter)
+cdef void gradient_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Flat* job = <const Flat*>context
+    cdef Py_ssize_t first = chunk * CHUNK, count = min(CHUNK, job.n - first)
+    cdef real* dx = job.out + first
+    cdef const real* dy = job.dy + first
+    cdef const real* x = job.x + first
+    if job.kind == ELU:
+        job.partial[chunk] = gradient_of_kind(ELU, dx, dy, x, count, job.parameter)
+    else:
+        job.partial[chunk] = gradient_of_kind(LEAKY_RELU, dx, dy, x, count, job.parameter)
 
 
 cdef void gradient_flat(
@@ -148,12 +172,8 @@ cdef void gradient_flat(
     cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
     cdef Py_ssize_t chunk
     cdef double total = 0
-    if threads == 1:
-        for chunk in range(chunks):
-            partial[chunk] = gradient_chunk(kind, dx, dy, x, chunk * CHUNK, n, parameter)
-    else:
-        for chunk in prange(chunks, schedule="static", num_threads=threads):
-            partial[chunk] = gradient_chunk(kind, dx, dy, x, chunk * CHUNK, n, parameter)
+    cdef Flat job = Flat(kind, parameter, dx, dy, x, n, partial)
+    run_tasks(gradient_chunk, &job, chunks, NULL, 0, threads)
     for chunk in range(chunks):
         total += partial[chunk]
     dparameter[0] = <real>total
@@ -182,6 +202,27 @@ cdef void repeat_slopes(
 
 cdef inline Py_ssize_t part_count(Py_ssize_t n, Py_ssize_t bands) noexcept nogil:
     return min(min(MAX_PARTS, bands), (n + PART - 1) // PART)
+
+
+cdef Bands bands_of(
+    real* out, const real* dy, const real* x, const real* slope,
+    Py_ssize_t rows, Py_ssize_t channels, char* workspace,
+) noexcept nogil:
+    """The division of a matrix into bands and parts, with the slopes of a band in the workspace."""
+    cdef Py_ssize_t band_rows = rows_of_band(channels)
+    cdef Bands b
+    b.out, b.dy, b.x, b.n = out, dy, x, rows * channels
+    b.band = band_rows * channels
+    b.bands = (b.n + b.band - 1) // b.band
+    b.parts = part_count(b.n, b.bands)
+    b.slope = <real*>workspace
+    b.sums = b.slope + b.band
+    repeat_slopes(b.slope, slope, band_rows, channels)
+    return b
+
+
+cdef inline Py_ssize_t start_of_part(const Bands* b, Py_ssize_t part) noexcept nogil:
+    return min(b.n, part * b.bands // b.parts * b.band)
 
 
 cdef void activate_bands(
@@ -247,6 +288,12 @@ cdef void add_to(real* total, const real* other, Py_ssize_t n) noexcept nogil:
                       n - i)
 
 
+cdef void activate_part(const void* context, Py_ssize_t part, char* workspace) noexcept nogil:
+    cdef const Bands* b = <const Bands*>context
+    cdef Py_ssize_t first = start_of_part(b, part)
+    activate_bands(b.out + first, b.x + first, start_of_part(b, part + 1) - first, b.slope, b.band)
+
+
 cdef void prelu_forward(
     real* y,                 # (rows, channels)
     const real* x,           # (rows, channels)
@@ -255,35 +302,20 @@ cdef void prelu_forward(
     char* workspace, int threads,
 ) noexcept nogil:
     """y = x where x > 0, else slope x; `slopes` is 1 or channels, y may be x"""
-    cdef Py_ssize_t n = rows * channels
-    cdef Py_ssize_t band_rows, band, bands, parts, part, first, last
-    cdef real* band_slopes = <real*>workspace
+    cdef Bands b
     if slopes == 1:
-        activate_flat(y, x, n, LEAKY_RELU, slope[0], threads)
+        activate_flat(y, x, rows * channels, LEAKY_RELU, slope[0], threads)
         return
-    band_rows = rows_of_band(channels)
-    band = band_rows * channels
-    bands = (n + band - 1) // band
-    parts = part_count(n, bands)
-    repeat_slopes(band_slopes, slope, band_rows, channels)
-    if threads == 1:
-        activate_bands(y, x, n, band_slopes, band)
-        return
-    for part in prange(parts, schedule="static", num_threads=threads):
-        first = part * bands // parts * band
-        last = min(n, (part + 1) * bands // parts * band)
-        activate_bands(y + first, x + first, last - first, band_slopes, band)
+    b = bands_of(y, NULL, x, slope, rows, channels, workspace)
+    run_tasks(activate_part, &b, b.parts, NULL, 0, threads)
 
 
-cdef void gradient_part(
-    real* dx, real* sums, const real* dy, const real* x, const real* band_slopes,
-    Py_ssize_t n, Py_ssize_t band, Py_ssize_t bands, Py_ssize_t part, Py_ssize_t parts,
-) noexcept nogil:
-    """One of `parts` shares of the bands, with sums of its own"""
-    cdef Py_ssize_t first = part * bands // parts * band
-    cdef Py_ssize_t last = min(n, (part + 1) * bands // parts * band)
-    gradient_bands(dx + first, sums + part * band, dy + first, x + first, last - first, band_slopes,
-                   band)
+cdef void gradient_part(const void* context, Py_ssize_t part, char* workspace) noexcept nogil:
+    """One of the parts of the bands, with sums of its own"""
+    cdef const Bands* b = <const Bands*>context
+    cdef Py_ssize_t first = start_of_part(b, part)
+    gradient_bands(b.out + first, b.sums + part * b.band, b.dy + first, b.x + first,
+                   start_of_part(b, part + 1) - first, b.slope, b.band)
 
 
 cdef void prelu_backward(
@@ -296,30 +328,19 @@ cdef void prelu_backward(
     char* workspace, int threads,
 ) noexcept nogil:
     """dx = dy where x > 0, else slope dy; dslope = the sum of dy x where x <= 0; dx may be dy"""
-    cdef Py_ssize_t n = rows * channels
-    cdef Py_ssize_t band_rows, band, bands, parts, part
-    cdef real* band_slopes = <real*>workspace
-    cdef real* sums
+    cdef Py_ssize_t part
+    cdef Bands b
     if slopes == 1:
-        gradient_flat(dx, dslope, dy, x, n, LEAKY_RELU, slope[0], <double*>workspace, threads)
+        gradient_flat(dx, dslope, dy, x, rows * channels, LEAKY_RELU, slope[0], <double*>workspace,
+                      threads)
         return
-    band_rows = rows_of_band(channels)
-    band = band_rows * channels
-    bands = (n + band - 1) // band
-    parts = part_count(n, bands)
-    sums = band_slopes + band
-    repeat_slopes(band_slopes, slope, band_rows, channels)
-    if threads == 1:
-        for part in range(parts):
-            gradient_part(dx, sums, dy, x, band_slopes, n, band, bands, part, parts)
-    else:
-        for part in prange(parts, schedule="static", num_threads=threads):
-            gradient_part(dx, sums, dy, x, band_slopes, n, band, bands, part, parts)
-    for part in range(1, parts):
-        add_to(sums, sums + part * band, band)
-    memcpy(dslope, sums, channels * sizeof(real))
-    for part in range(1, band_rows):
-        add_to(dslope, sums + part * channels, channels)
+    b = bands_of(dx, dy, x, slope, rows, channels, workspace)
+    run_tasks(gradient_part, &b, b.parts, NULL, 0, threads)
+    for part in range(1, b.parts):
+        add_to(b.sums, b.sums + part * b.band, b.band)
+    memcpy(dslope, b.sums, channels * sizeof(real))
+    for part in range(1, b.band // channels):
+        add_to(dslope, b.sums + part * channels, channels)
 
 
 cdef void run_prelu_forward(const Step* s) noexcept nogil:

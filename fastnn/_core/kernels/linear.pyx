@@ -5,8 +5,6 @@ activation, or the gradient of the activation before the layer, is applied to a 
 result while that is in the cache. The gradient of the parameters: linear_parameters.pyx.
 """
 
-from cython.parallel cimport prange, threadid
-
 from fastnn._core.kernels.activation_rows cimport activation_backward_row, activation_forward_row
 from fastnn._core.kernels.convolution cimport Convolution, ceiling, convolution_of
 from fastnn._core.kernels.matmul cimport (
@@ -76,6 +74,7 @@ cdef struct Product:
     Py_ssize_t tail            # last columns that dot products compute (matmul_tail.pxd)
     Py_ssize_t blocks
     real* second_half          # (rows, columns): of the sums over the depth, or NULL
+    Py_ssize_t parts           # of the rows, or of the panels, where each thread has one
 
 
 cdef void activate_rows(
@@ -149,25 +148,28 @@ cdef void product_task(const void* context, Py_ssize_t task, char* workspace) no
         product_part(p, panel, row, last_row, half, p.depth - half, p.second_half, NULL, False, packed)
 
 
-cdef void sweep_task(
-    const Product* p, Py_ssize_t first_panel, Py_ssize_t last_panel, real* packed,
-) noexcept nogil:
+cdef void sweep_task(const void* context, Py_ssize_t part, char* workspace) noexcept nogil:
     """Some panels of all rows, a few steps of the depth at a time.
 
     B passes by row after row, as it lies in memory, and the sums stay in the cache.
     """
+    cdef const Product* p = <const Product*>context
+    cdef Py_ssize_t first_panel = part * p.panels // p.parts
+    cdef Py_ssize_t last_panel = (part + 1) * p.panels // p.parts
     cdef Py_ssize_t panel, k = 0
     while k < p.depth:
         for panel in range(first_panel, last_panel):
             product_part(p, panel, 0, p.rows, k, min(<Py_ssize_t>SWEEP_DEPTH, p.depth - k), p.c,
-                         p.start if k == 0 else NULL, k > 0, packed)
+                         p.start if k == 0 else NULL, k > 0, <real*>workspace)
         k += SWEEP_DEPTH
     for panel in range(first_panel, last_panel):
         finish_part(p, panel, 0, p.rows)
 
 
-cdef void add_halves(const Product* p, Py_ssize_t row, Py_ssize_t last_row) noexcept nogil:
+cdef void add_halves(const void* context, Py_ssize_t part, char* workspace) noexcept nogil:
     """c += second_half in some rows, which are finished then"""
+    cdef const Product* p = <const Product*>context
+    cdef Py_ssize_t row = part * p.rows // p.parts, last_row = (part + 1) * p.rows // p.parts
     cdef Py_ssize_t i = row * p.columns, end = last_row * p.columns
     while i + LANES <= end:
         v_store(p.c + i, v_load(p.c + i) + v_load(p.second_half + i))
@@ -188,16 +190,11 @@ cdef void multiply_halves(
     Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """c = a b + start, finished, as the sum of two products of half the depth."""
-    cdef Py_ssize_t task
-    p.tail, p.panels = 0, panel_count(p.columns)
+    p.tail, p.panels, p.parts = 0, panel_count(p.columns), threads
     # More than two threads divide the rows of each half.
     p.blocks = min(ceiling(p.rows, TILE_ROWS), max(threads // 2, 1))
     run_tasks(product_task, p, 2 * p.panels * p.blocks, workspace, workspace_per_thread, threads)
-    if threads == 1:
-        add_halves(p, 0, p.rows)
-        return
-    for task in prange(threads, schedule="static", num_threads=threads):
-        add_halves(p, task * p.rows // threads, (task + 1) * p.rows // threads)
+    run_tasks(add_halves, p, p.parts, NULL, 0, threads)
 
 
 cdef inline bint worth_sweeping(const Product* p) noexcept nogil:
@@ -209,15 +206,9 @@ cdef void multiply_sweeping(
     Product* p, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
     """c = a b + start, finished, of few rows, with weights that no second-level cache holds."""
-    cdef Py_ssize_t task
-    p.tail, p.second_half = 0, NULL
+    p.tail, p.second_half, p.parts = 0, NULL, threads
     p.panels = ceiling(panel_count(p.columns), threads) * threads
-    if threads == 1:
-        sweep_task(p, 0, p.panels, <real*>workspace)
-        return
-    for task in prange(threads, schedule="static", num_threads=threads):
-        sweep_task(p, task * p.panels // threads, (task + 1) * p.panels // threads,
-                   <real*>(workspace + threadid() * workspace_per_thread))
+    run_tasks(sweep_task, p, p.parts, workspace, workspace_per_thread, threads)
 
 
 cdef void multiply(

@@ -6,13 +6,13 @@ A window's sum is `size` loads at neighbouring addresses, from a copy of the pix
 zeros at both ends. Backward computes u again from x: no array is kept for it.
 """
 
-from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.kernels.vector_math cimport v_exp, v_log
 from fastnn._core.simd cimport LANES, real, v_load, v_set, v_store, vreal
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Pixels of a piece of work.
@@ -25,6 +25,12 @@ cdef struct Response:
     real share                 # alpha / size
     real beta
     real k
+
+cdef struct Job:
+    const Response* r
+    real* out                  # y, or dx
+    const real* x
+    const real* dy             # backward
 
 
 cdef inline Py_ssize_t padded_length(const Response* r) noexcept nogil:
@@ -59,9 +65,12 @@ cdef inline vreal power_of_sum(vreal u, real beta) noexcept nogil:
     return v_exp(v_log(u) * -beta)
 
 
-cdef void forward_piece(
-    real* y, const real* x, const Response* r, real* padded, Py_ssize_t piece,
-) noexcept nogil:
+cdef void forward_piece(const void* context, Py_ssize_t piece, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef const Response* r = job.r
+    cdef real* y = job.out
+    cdef const real* x = job.x
+    cdef real* padded = <real*>workspace
     cdef Py_ssize_t pixel, channel, lanes, at
     cdef vreal u
     memset(padded, 0, padded_length(r) * sizeof(real))
@@ -77,11 +86,15 @@ cdef void forward_piece(
             channel += LANES
 
 
-cdef void backward_piece(
-    real* dx, const real* dy, const real* x, const Response* r, real* padded, Py_ssize_t piece,
-) noexcept nogil:
+cdef void backward_piece(const void* context, Py_ssize_t piece, char* workspace) noexcept nogil:
     """dx = dy u^-beta - 2 share beta x * the sum of dy x u^(-beta - 1) over the windows x is in"""
+    cdef const Job* job = <const Job*>context
+    cdef const Response* r = job.r
+    cdef real* dx = job.out
+    cdef const real* x = job.x
+    cdef const real* dy = job.dy
     cdef Py_ssize_t pixel, channel, lanes, at
+    cdef real* padded = <real*>workspace
     cdef real* ratios = padded + padded_length(r)
     # A window reaches size // 2 channels back, so that one is in those that far ahead.
     cdef Py_ssize_t before = (r.size - 1) // 2
@@ -116,14 +129,9 @@ cdef void local_response_forward(
     const real* x,       # (pixels, channels)
     const Response* r, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t piece
-    cdef Py_ssize_t pieces = (r.pixels + PIECE - 1) // PIECE
-    if threads == 1:
-        for piece in range(pieces):
-            forward_piece(y, x, r, <real*>workspace, piece)
-        return
-    for piece in prange(pieces, schedule="static", num_threads=threads):
-        forward_piece(y, x, r, <real*>(workspace + threadid() * workspace_per_thread), piece)
+    cdef Job job = Job(r, y, x, NULL)
+    run_tasks(forward_piece, &job, (r.pixels + PIECE - 1) // PIECE,
+              workspace, workspace_per_thread, threads)
 
 
 cdef void local_response_backward(
@@ -132,14 +140,9 @@ cdef void local_response_backward(
     const real* x,       # (pixels, channels)
     const Response* r, char* workspace, Py_ssize_t workspace_per_thread, int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t piece
-    cdef Py_ssize_t pieces = (r.pixels + PIECE - 1) // PIECE
-    if threads == 1:
-        for piece in range(pieces):
-            backward_piece(dx, dy, x, r, <real*>workspace, piece)
-        return
-    for piece in prange(pieces, schedule="static", num_threads=threads):
-        backward_piece(dx, dy, x, r, <real*>(workspace + threadid() * workspace_per_thread), piece)
+    cdef Job job = Job(r, dx, x, dy)
+    run_tasks(backward_piece, &job, (r.pixels + PIECE - 1) // PIECE,
+              workspace, workspace_per_thread, threads)
 
 
 cdef inline Response response_of(const Step* s) noexcept nogil:

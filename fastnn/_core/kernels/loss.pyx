@@ -5,8 +5,6 @@ double, so that the sum is the same at any number of threads. `upstream` is the 
 the loss is reduced to: one number, or one for each row or element where it is not reduced.
 """
 
-from cython.parallel cimport prange
-
 from fastnn._core.kernels.reduction cimport MEAN, NONE, SUM
 from fastnn._core.kernels.softmax_rows cimport FEW_COLUMNS, is_first_maximum, row_maximum
 from fastnn._core.simd cimport (
@@ -21,6 +19,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 from libc.math cimport exp, fabs, log1p
 from libc.stdint cimport int64_t
 
@@ -117,6 +116,27 @@ cdef void multi_margin_backward(
 # Losses of elements
 
 
+cdef struct Losses:
+    real* elementwise            # (rows, columns) or NULL
+    real* partials               # of rows, or of chunks
+    const real* x                # (rows, columns)
+    const real* target           # (rows, columns)
+    const real* weight           # (columns,) or NULL
+    const real* pos_weight       # (columns,) or NULL
+    Py_ssize_t columns           # where there are no rows, all elements
+
+cdef struct Slopes:
+    real* dx                     # (rows, columns)
+    const real* upstream         # (1,) or (rows, columns)
+    const real* x                # (rows, columns)
+    const real* target           # (rows, columns)
+    const real* weight           # (columns,) or NULL
+    const real* pos_weight       # (columns,) or NULL
+    Py_ssize_t columns           # where there are no rows, all elements
+    double scale
+    int reduction
+
+
 cdef real reduced(const real* partials, Py_ssize_t count, double n, int reduction) noexcept nogil:
     cdef double total = 0
     cdef Py_ssize_t i
@@ -125,13 +145,14 @@ cdef real reduced(const real* partials, Py_ssize_t count, double n, int reductio
     return <real>(total / n if reduction == MEAN else total)
 
 
-cdef real squared_errors(
-    real* elementwise, const real* x, const real* target, Py_ssize_t first, Py_ssize_t n,
-) noexcept nogil:
-    """The sum of the squared errors of the chunk at `first`; each of them unless `elementwise` is NULL"""
+cdef void squared_errors(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    """The sum of the squared errors of a chunk; each of them unless `elementwise` is NULL"""
+    cdef const Losses* job = <const Losses*>context
+    cdef real* elementwise = job.elementwise
+    cdef const real* x = job.x
+    cdef const real* target = job.target
     cdef vreal total = v_set(0), error
-    cdef Py_ssize_t i = first
-    n = min(n, first + CHUNK)
+    cdef Py_ssize_t i = chunk * CHUNK, n = min(job.columns, i + CHUNK)
     while i + LANES <= n:
         error = v_load(x + i) - v_load(target + i)
         total += error * error
@@ -143,7 +164,7 @@ cdef real squared_errors(
         total += error * error
         if elementwise != NULL:
             v_store_first(elementwise + i, error * error, n - i)
-    return v_sum(total)
+    job.partials[chunk] = v_sum(total)
 
 
 cdef void squared_error_forward(
@@ -156,24 +177,23 @@ cdef void squared_error_forward(
 ) noexcept nogil:
     """(x - target)^2"""
     cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
-    cdef Py_ssize_t chunk
-    if threads == 1:
-        for chunk in range(chunks):
-            partials[chunk] = squared_errors(elementwise, x, target, chunk * CHUNK, n)
-    else:
-        for chunk in prange(chunks, schedule="static", num_threads=threads):
-            partials[chunk] = squared_errors(elementwise, x, target, chunk * CHUNK, n)
+    cdef Losses job = Losses(elementwise, partials, x, target, NULL, NULL, n)
+    run_tasks(squared_errors, &job, chunks, NULL, 0, threads)
     if reduction != NONE:
         loss[0] = reduced(partials, chunks, n, reduction)
 
 
-cdef void squared_error_slopes(
-    real* dx, const real* upstream, const real* x, const real* target, Py_ssize_t first, Py_ssize_t n,
-    real scale, int reduction,
-) noexcept nogil:
-    """The gradient of the chunk at `first`"""
+cdef void squared_error_slopes(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    """The gradient of a chunk"""
+    cdef const Slopes* job = <const Slopes*>context
+    cdef real* dx = job.dx
+    cdef const real* upstream = job.upstream
+    cdef const real* x = job.x
+    cdef const real* target = job.target
+    cdef real scale = <real>job.scale
+    cdef int reduction = job.reduction
     cdef Py_ssize_t i
-    for i in range(first, min(n, first + CHUNK)):
+    for i in range(chunk * CHUNK, min(job.columns, (chunk + 1) * CHUNK)):
         dx[i] = scale * (x[i] - target[i]) * (upstream[i] if reduction == NONE else 1)
 
 
@@ -185,19 +205,14 @@ cdef void squared_error_backward(
     Py_ssize_t n, int reduction, int threads,
 ) noexcept nogil:
     """2 (x - target), scaled"""
-    cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
-    cdef Py_ssize_t chunk
+    cdef Slopes job
     cdef real scale = 2
     if reduction != NONE:
         scale = 2 * upstream[0]
     if reduction == MEAN:
         scale = scale / n
-    if threads == 1:
-        for chunk in range(chunks):
-            squared_error_slopes(dx, upstream, x, target, chunk * CHUNK, n, scale, reduction)
-        return
-    for chunk in prange(chunks, schedule="static", num_threads=threads):
-        squared_error_slopes(dx, upstream, x, target, chunk * CHUNK, n, scale, reduction)
+    job = Slopes(dx, upstream, x, target, NULL, NULL, n, scale, reduction)
+    run_tasks(squared_error_slopes, &job, (n + CHUNK - 1) // CHUNK, NULL, 0, threads)
 
 
 cdef inline double binary_loss(
@@ -218,53 +233,41 @@ cdef void binary_cross_entropy_forward(
     const real* pos_weight,      # (columns,) or NULL
     Py_ssize_t rows, Py_ssize_t columns, int reduction, int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t row
-    if threads == 1:
-        for row in range(rows):
-            binary_cross_entropy_row(elementwise, partials, x, target, weight, pos_weight, row,
-                                     columns)
-    else:
-        for row in prange(rows, schedule="static", num_threads=threads):
-            binary_cross_entropy_row(elementwise, partials, x, target, weight, pos_weight, row,
-                                     columns)
+    cdef Losses job = Losses(elementwise, partials, x, target, weight, pos_weight, columns)
+    run_tasks(binary_cross_entropy_row, &job, rows, NULL, 0, threads)
     if reduction != NONE:
         loss[0] = reduced(partials, rows, <double>rows * columns, reduction)
 
 
-cdef void binary_cross_entropy_row(
-    real* elementwise, real* partials, const real* x, const real* target, const real* weight,
-    const real* pos_weight, Py_ssize_t row, Py_ssize_t columns,
-) noexcept nogil:
+cdef void binary_cross_entropy_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
+    cdef const Losses* job = <const Losses*>context
     cdef double value, row_total = 0
-    cdef Py_ssize_t j
-    x += row * columns
-    target += row * columns
-    if elementwise != NULL:
-        elementwise += row * columns
-    for j in range(columns):
-        value = binary_loss(x[j], target[j], 1 if weight == NULL else weight[j],
-                            1 if pos_weight == NULL else pos_weight[j])
+    cdef Py_ssize_t i, j
+    for j in range(job.columns):
+        i = row * job.columns + j
+        value = binary_loss(job.x[i], job.target[i], 1 if job.weight == NULL else job.weight[j],
+                            1 if job.pos_weight == NULL else job.pos_weight[j])
         row_total += value
-        if elementwise != NULL:
-            elementwise[j] = <real>value
-    partials[row] = <real>row_total
+        if job.elementwise != NULL:
+            job.elementwise[i] = <real>value
+    job.partials[row] = <real>row_total
 
 
 cdef void binary_cross_entropy_slopes(
-    real* dx, const real* upstream, const real* x, const real* target, const real* weight,
-    const real* pos_weight, Py_ssize_t row, Py_ssize_t columns, double scale, int reduction,
+    const void* context, Py_ssize_t row, char* workspace,
 ) noexcept nogil:
     """The gradient of one row"""
+    cdef const Slopes* job = <const Slopes*>context
     cdef Py_ssize_t i, j
     cdef double decay, positive, t
-    for j in range(columns):
-        i = row * columns + j
-        t = target[i]
-        positive = 1 if pos_weight == NULL else pos_weight[j]
-        decay = 1 / (1 + exp(x[i]))
-        dx[i] = <real>(scale * (1 if weight == NULL else weight[j])
-                       * ((1 - t) - (1 + (positive - 1) * t) * decay)
-                       * (upstream[i] if reduction == NONE else 1))
+    for j in range(job.columns):
+        i = row * job.columns + j
+        t = job.target[i]
+        positive = 1 if job.pos_weight == NULL else job.pos_weight[j]
+        decay = 1 / (1 + exp(job.x[i]))
+        job.dx[i] = <real>(job.scale * (1 if job.weight == NULL else job.weight[j])
+                           * ((1 - t) - (1 + (positive - 1) * t) * decay)
+                           * (job.upstream[i] if job.reduction == NONE else 1))
 
 
 cdef void binary_cross_entropy_backward(
@@ -277,20 +280,12 @@ cdef void binary_cross_entropy_backward(
     Py_ssize_t rows, Py_ssize_t columns, int reduction, int threads,
 ) noexcept nogil:
     """weight [(1 - t) - (1 + (positive - 1) t) sigmoid(-x)], scaled"""
-    cdef Py_ssize_t row
-    cdef double scale = 1
+    cdef Slopes job = Slopes(dx, upstream, x, target, weight, pos_weight, columns, 1, reduction)
     if reduction != NONE:
-        scale = upstream[0]
+        job.scale = upstream[0]
     if reduction == MEAN:
-        scale = scale / (<double>rows * columns)
-    if threads == 1:
-        for row in range(rows):
-            binary_cross_entropy_slopes(dx, upstream, x, target, weight, pos_weight, row, columns,
-                                        scale, reduction)
-        return
-    for row in prange(rows, schedule="static", num_threads=threads):
-        binary_cross_entropy_slopes(dx, upstream, x, target, weight, pos_weight, row, columns,
-                                    scale, reduction)
+        job.scale /= <double>rows * columns
+    run_tasks(binary_cross_entropy_slopes, &job, rows, NULL, 0, threads)
 
 
 cdef void run_multi_margin_forward(const Step* s) noexcept nogil:

@@ -12,7 +12,6 @@ twice, to the same value.
 The usual windows, 2 x 2 pixels side by side, have loops of their own (max_pooling_pairs.pxd).
 """
 
-from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdint cimport uint16_t
 from libc.string cimport memset
@@ -46,6 +45,21 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
+
+cdef struct Forward:
+    const Pool* p
+    const Pairs* pairs       # or NULL
+    real* y
+    uint16_t* winner         # or NULL
+    const real* x
+
+cdef struct Backward:
+    const Pool* p
+    const Pairs* pairs       # or NULL
+    real* dx
+    const real* dy
+    const uint16_t* winner
 
 
 cdef inline void largest_of_window(
@@ -112,23 +126,23 @@ cdef inline void forward_pixel(
                           x + channel, p, rows, columns, LANES)
 
 
-cdef void forward_row(
-    real* y, uint16_t* winner, const real* x, const Pool* p, const Pairs* pairs, Py_ssize_t row,
-) noexcept nogil:
+cdef void forward_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """Row `row` of all output rows of all images"""
+    cdef const Forward* job = <const Forward*>context
+    cdef const Pool* p = job.p
     cdef Py_ssize_t image = row // p.rows.out_length
     cdef const Window* rows = p.rows.windows + (row - image * p.rows.out_length)
     cdef Py_ssize_t column, output = row * p.columns.out_length * p.channels
-    x += image * p.rows.length * p.columns.length * p.channels
-    if pairs != NULL:
+    cdef const real* x = job.x + image * p.rows.length * p.columns.length * p.channels
+    if job.pairs != NULL:
         x += rows.first * p.columns.length * p.channels
-        if winner != NULL:
-            forward_pairs(True, y + output, winner + output, x, p, pairs)
+        if job.winner != NULL:
+            forward_pairs(True, job.y + output, job.winner + output, x, p, job.pairs)
         else:
-            forward_pairs(False, y + output, NULL, x, p, pairs)
+            forward_pairs(False, job.y + output, NULL, x, p, job.pairs)
         return
     for column in range(p.columns.out_length):
-        forward_pixel(y + output, winner + output if winner != NULL else NULL, x, p,
+        forward_pixel(job.y + output, job.winner + output if job.winner != NULL else NULL, x, p,
                       rows, p.columns.windows + column)
         output += p.channels
 
@@ -189,26 +203,26 @@ cdef inline void gradients_of_window(
         to_row = to_row + row_step
 
 
-cdef void backward_windows_row(
-    real* dx, const real* dy, const uint16_t* winner, const Pool* p, const Pairs* pairs, Py_ssize_t row,
-) noexcept nogil:
+cdef void backward_windows_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """Row `row` of all output rows of all images, whose windows share no pixels"""
+    cdef const Backward* job = <const Backward*>context
+    cdef const Pool* p = job.p
     cdef Py_ssize_t image = row // p.rows.out_length, channels = p.channels
     cdef Py_ssize_t in_row = p.columns.length * channels
     cdef Py_ssize_t out_row = row - image * p.rows.out_length
     cdef const Window* rows = p.rows.windows + out_row
     cdef const Window* columns
+    cdef real* dx = job.dx + image * p.rows.length * in_row
+    cdef const real* dy = job.dy + row * p.columns.out_length * channels
+    cdef const uint16_t* winner = job.winner + row * p.columns.out_length * channels
     cdef Py_ssize_t column, channel, first, last
-    dx += image * p.rows.length * in_row
-    dy += row * p.columns.out_length * channels
-    winner += row * p.columns.out_length * channels
     if p.has_gaps:
         # Rows in no window belong to the window above them.
         first = rows.first if out_row > 0 else 0
         last = rows[1].first if out_row + 1 < p.rows.out_length else p.rows.length
         memset(dx + first * in_row, 0, (last - first) * in_row * sizeof(real))
-    if pairs != NULL:
-        backward_pairs(dx + rows.first * in_row, dy, winner, p, pairs)
+    if job.pairs != NULL:
+        backward_pairs(dx + rows.first * in_row, dy, winner, p, job.pairs)
         return
     for column in range(p.columns.out_length):
         columns = p.columns.windows + column
@@ -231,21 +245,18 @@ cdef void backward_windows_row(
         winner += channels
 
 
-cdef void backward_row(
-    real* dx, const real* dy, const uint16_t* winner, const Pool* p, const Pairs* pairs, Py_ssize_t row,
-) noexcept nogil:
-    """Row `row` of all input rows (output rows if no windows overlap) of all images"""
-    if not p.overlaps:
-        backward_windows_row(dx, dy, winner, p, pairs, row)
-        return
+cdef void backward_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
+    """Row `row` of all input rows of all images, whose windows overlap"""
+    cdef const Backward* job = <const Backward*>context
+    cdef const Pool* p = job.p
     cdef Py_ssize_t image = row // p.rows.length, channels = p.channels
     cdef const Cover* rows = p.rows.covers + (row - image * p.rows.length)
     cdef const Cover* columns
     cdef Py_ssize_t column, channel
     cdef Py_ssize_t outputs = image * p.rows.out_length * p.columns.out_length * channels
-    dx += row * p.columns.length * channels
-    dy += outputs
-    winner += outputs
+    cdef real* dx = job.dx + row * p.columns.length * channels
+    cdef const real* dy = job.dy + outputs
+    cdef const uint16_t* winner = job.winner + outputs
     for column in range(p.columns.length):
         columns = p.columns.covers + column
         channel = 0
@@ -273,15 +284,10 @@ cdef void max_pool_forward(
     const Pool* p, int threads,
 ) noexcept nogil:
     """y = the maximum over each window, NaN if one is there"""
-    cdef Py_ssize_t row, rows = p.images * p.rows.out_length
     cdef Pairs lanes = pairs_of(p)
     cdef const Pairs* pairs = &lanes if lanes.are_all else NULL
-    if threads == 1:
-        for row in range(rows):
-            forward_row(y, winner, x, p, pairs, row)
-        return
-    for row in prange(rows, schedule="static", num_threads=threads):
-        forward_row(y, winner, x, p, pairs, row)
+    cdef Forward job = Forward(p, pairs, y, winner, x)
+    run_tasks(forward_row, &job, p.images * p.rows.out_length, NULL, 0, threads)
 
 
 cdef void max_pool_backward(
@@ -291,16 +297,13 @@ cdef void max_pool_backward(
     const Pool* p, int threads,
 ) noexcept nogil:
     """dx = the sum of dy over the windows in which a pixel won"""
-    cdef Py_ssize_t row
     cdef Pairs lanes = pairs_of(p)
     cdef const Pairs* pairs = &lanes if lanes.are_all else NULL
-    cdef Py_ssize_t rows = p.images * (p.rows.length if p.overlaps else p.rows.out_length)
-    if threads == 1:
-        for row in range(rows):
-            backward_row(dx, dy, winner, p, pairs, row)
-        return
-    for row in prange(rows, schedule="static", num_threads=threads):
-        backward_row(dx, dy, winner, p, pairs, row)
+    cdef Backward job = Backward(p, pairs, dx, dy, winner)
+    if p.overlaps:
+        run_tasks(backward_row, &job, p.images * p.rows.length, NULL, 0, threads)
+    else:
+        run_tasks(backward_windows_row, &job, p.images * p.rows.out_length, NULL, 0, threads)
 
 
 cdef void run_max_pool_forward(const Step* s) noexcept nogil:

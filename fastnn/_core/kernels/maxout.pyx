@@ -6,8 +6,6 @@ The rows of y and winner, and those of a piece, end in a vector that overlaps th
 what both hold is computed twice, to the same value, and no lane is handled alone.
 """
 
-from cython.parallel cimport prange
-
 from fastnn._core.kernels.lanes cimport load_lanes, store_lanes
 from fastnn._core.simd cimport (
     LANES,
@@ -21,10 +19,20 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 
 cdef enum:
     # Elements of x in a piece of work.
     CHUNK = 8192
+
+cdef struct Job:
+    real* out            # y, or backward dx
+    real* winner         # backward it is read
+    const real* inputs   # x, or backward dy
+    Py_ssize_t rows
+    Py_ssize_t units
+    Py_ssize_t pieces
+    Py_ssize_t height    # of a chunk, in rows
 
 
 cdef inline void largest_of_units(
@@ -60,11 +68,13 @@ cdef inline void gradient_of_units(
                     v_select(v_equal(best_piece, v_set(<real>piece)), gradient, v_set(0)), count)
 
 
-cdef void forward_rows(
-    real* y, real* winner, const real* x, Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces,
-) noexcept nogil:
-    cdef Py_ssize_t row, unit
-    for row in range(rows):  # no-cython-lint
+cdef void forward_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t first = chunk * job.height, units = job.units, pieces = job.pieces, row, unit
+    cdef real* y = job.out + first * units
+    cdef real* winner = job.winner + first * units
+    cdef const real* x = job.inputs + first * pieces * units
+    for row in range(min(job.height, job.rows - first)):  # no-cython-lint
         unit = 0
         while unit + LANES <= units:
             largest_of_units(y + unit, winner + unit, x + unit, units, pieces, LANES)
@@ -79,12 +89,13 @@ cdef void forward_rows(
         x += pieces * units
 
 
-cdef void backward_rows(
-    real* dx, const real* dy, const real* winner,
-    Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces,
-) noexcept nogil:
-    cdef Py_ssize_t row, unit
-    for row in range(rows):  # no-cython-lint
+cdef void backward_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t first = chunk * job.height, units = job.units, pieces = job.pieces, row, unit
+    cdef real* dx = job.out + first * pieces * units
+    cdef const real* dy = job.inputs + first * units
+    cdef const real* winner = job.winner + first * units
+    for row in range(min(job.height, job.rows - first)):  # no-cython-lint
         unit = 0
         while unit + LANES <= units:
             gradient_of_units(dx + unit, dy + unit, winner + unit, units, pieces, LANES)
@@ -110,16 +121,8 @@ cdef void maxout_forward(
     Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces, int threads,
 ) noexcept nogil:
     """y = the maximum over the pieces of x, NaN if one is; the first of equals wins"""
-    cdef Py_ssize_t chunk_rows = rows_of_chunk(units, pieces)
-    cdef Py_ssize_t chunk, row
-    if threads == 1:
-        forward_rows(y, winner, x, rows, units, pieces)
-        return
-    for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
-                        num_threads=threads):
-        row = chunk * chunk_rows
-        forward_rows(y + row * units, winner + row * units, x + row * pieces * units,
-                     min(chunk_rows, rows - row), units, pieces)
+    cdef Job job = Job(y, winner, x, rows, units, pieces, rows_of_chunk(units, pieces))
+    run_tasks(forward_chunk, &job, (rows + job.height - 1) // job.height, NULL, 0, threads)
 
 
 cdef void maxout_backward(
@@ -129,16 +132,8 @@ cdef void maxout_backward(
     Py_ssize_t rows, Py_ssize_t units, Py_ssize_t pieces, int threads,
 ) noexcept nogil:
     """dx = dy in the piece that won, else 0"""
-    cdef Py_ssize_t chunk_rows = rows_of_chunk(units, pieces)
-    cdef Py_ssize_t chunk, row
-    if threads == 1:
-        backward_rows(dx, dy, winner, rows, units, pieces)
-        return
-    for chunk in prange((rows + chunk_rows - 1) // chunk_rows, schedule="static",
-                        num_threads=threads):
-        row = chunk * chunk_rows
-        backward_rows(dx + row * pieces * units, dy + row * units, winner + row * units,
-                      min(chunk_rows, rows - row), units, pieces)
+    cdef Job job = Job(dx, <real*>winner, dy, rows, units, pieces, rows_of_chunk(units, pieces))
+    run_tasks(backward_chunk, &job, (rows + job.height - 1) // job.height, NULL, 0, threads)
 
 
 cdef void run_maxout_forward(const Step* s) noexcept nogil:

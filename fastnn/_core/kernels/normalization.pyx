@@ -18,7 +18,6 @@ exactly zero, and the constant for its mean.
 The derivative of an activation is found from x, not from y: one array less to read, twice.
 """
 
-from cython.parallel cimport parallel, prange
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -41,6 +40,7 @@ from fastnn._core.kernels.normalization_passes cimport (
 )
 from fastnn._core.simd cimport LANES, real, v_load, v_sqrt
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport from_end_of_share, run_tasks
 
 
 cdef void do_chunk(
@@ -150,65 +150,58 @@ cdef inline void finish(int sums, const Batch* b, Py_ssize_t vector) noexcept no
         finish_gradient_sums(b, vector)
 
 
-cdef void do_block(int sums, int results, const Batch* b, Py_ssize_t block) noexcept nogil:
+cdef struct Passes:
+    const Batch* b
+    int sums             # the first pass, or NOTHING
+    int results          # the second, after the totals of every channel, or NOTHING
+    Py_ssize_t chunks
+    Py_ssize_t strip     # rows
+    int threads
+
+
+cdef void do_block(const void* context, Py_ssize_t block, char* workspace) noexcept nogil:
     """Both passes over one block of the only chunk"""
+    cdef const Passes* p = <const Passes*>context
     cdef Py_ssize_t first = block * BLOCK_VECTORS * LANES
-    cdef Py_ssize_t last = min(b.channels, first + BLOCK_VECTORS * LANES)
+    cdef Py_ssize_t last = min(p.b.channels, first + BLOCK_VECTORS * LANES)
     cdef Py_ssize_t vector
-    if sums != NOTHING:
-        do_chunk(sums, b, 0, first, last, b.rows)
+    if p.sums != NOTHING:
+        do_chunk(p.sums, p.b, 0, first, last, p.b.rows)
         for vector in range(block * BLOCK_VECTORS, vector_count(last)):
-            finish(sums, b, vector)
-    if results != NOTHING:
-        do_chunk(results, b, 0, first, last, b.rows)
+            finish(p.sums, p.b, vector)
+    if p.results != NOTHING:
+        do_chunk(p.results, p.b, 0, first, last, p.b.rows)
 
 
-cdef void do_part(int which, const Batch* b, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
-    """One pass over a thread's share of the chunks"""
-    cdef Py_ssize_t chunks = chunk_count(b.rows)
-    cdef Py_ssize_t first = part * chunks // parts, last = (part + 1) * chunks // parts
-    cdef Py_ssize_t strip = max(<Py_ssize_t>STRIP_ROWS,
-                                STRIP_BYTES // (b.channels * <Py_ssize_t>sizeof(real)))
-    cdef Py_ssize_t chunk
-    if which == MOMENTS or which == GRADIENT_SUMS:
-        for chunk in range(first, last):
-            do_chunk(which, b, chunk, 0, b.channels, strip)
-    else:
-        # From the last to the first: the last ones are still in the cache.
-        for chunk in range(last - 1, first - 1, -1):
-            do_chunk(which, b, chunk, 0, b.channels, strip)
+cdef void sum_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Passes* p = <const Passes*>context
+    do_chunk(p.sums, p.b, chunk, 0, p.b.channels, p.strip)
+
+
+cdef void finish_vector(const void* context, Py_ssize_t vector, char* workspace) noexcept nogil:
+    cdef const Passes* p = <const Passes*>context
+    finish(p.sums, p.b, vector)
+
+
+cdef void result_of_chunk(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
+    """Of a thread's chunks from the last to the first: the last ones are still in the cache."""
+    cdef const Passes* p = <const Passes*>context
+    do_chunk(p.results, p.b, from_end_of_share(task, p.chunks, p.threads), 0, p.b.channels, p.strip)
 
 
 cdef void two_passes(int sums, int results, const Batch* b, int threads) noexcept nogil:
     """Pass `sums`, the totals of every channel, then pass `results`; either may be NOTHING"""
+    cdef Passes p = Passes(b, sums, results, chunk_count(b.rows), STRIP_ROWS, threads)
     cdef Py_ssize_t vectors = vector_count(b.channels)
-    cdef Py_ssize_t block, part, vector
-    cdef Py_ssize_t blocks = (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS
-    if chunk_count(b.rows) <= 1:
-        if threads == 1:
-            for block in range(blocks):
-                do_block(sums, results, b, block)
-            return
-        for block in prange(blocks, schedule="static", num_threads=threads):
-            do_block(sums, results, b, block)
+    if p.chunks <= 1:
+        run_tasks(do_block, &p, (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS, NULL, 0, threads)
         return
-    if threads == 1:
-        if sums != NOTHING:
-            do_part(sums, b, 0, 1)
-            for vector in range(vectors):
-                finish(sums, b, vector)
-        if results != NOTHING:
-            do_part(results, b, 0, 1)
-        return
-    with parallel(num_threads=threads):
-        if sums != NOTHING:
-            for part in prange(threads, schedule="static"):
-                do_part(sums, b, part, threads)
-            for vector in prange(vectors, schedule="static"):
-                finish(sums, b, vector)
-        if results != NOTHING:
-            for part in prange(threads, schedule="static"):
-                do_part(results, b, part, threads)
+    p.strip = max(p.strip, STRIP_BYTES // (b.channels * <Py_ssize_t>sizeof(real)))
+    if sums != NOTHING:
+        run_tasks(sum_chunk, &p, p.chunks, NULL, 0, threads)
+        run_tasks(finish_vector, &p, vectors, NULL, 0, threads)
+    if results != NOTHING:
+        run_tasks(result_of_chunk, &p, p.chunks, NULL, 0, threads)
 
 
 cdef void batchnorm_forward(

@@ -3,8 +3,6 @@
 Pieces of work are whole rows, so that nothing depends on how many threads there are.
 """
 
-from cython.parallel cimport prange
-
 from fastnn._core.kernels.softmax_rows cimport (
     FEW_COLUMNS,
     column_exponentials,
@@ -30,6 +28,7 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport run_tasks
 from libc.math cimport log
 
 
@@ -125,24 +124,36 @@ cdef inline void backward_rows(
         y += columns
 
 
+cdef struct Job:
+    bint logarithm
+    real* out            # y, or dx
+    const real* dy       # backward
+    const real* inputs   # x, or backward y
+    Py_ssize_t rows
+    Py_ssize_t columns
+    Py_ssize_t height    # of a chunk, in rows
+
+
 # Plain functions: the one place each where the loops are expanded.
 
-cdef void forward_chunk(
-    bint logarithm, real* y, const real* x, Py_ssize_t rows, Py_ssize_t columns,
-) noexcept nogil:
-    if logarithm:
-        forward_rows(True, y, x, rows, columns)
+cdef void forward_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t at = chunk * job.height * job.columns
+    cdef Py_ssize_t rows = min(job.height, job.rows - chunk * job.height)
+    if job.logarithm:
+        forward_rows(True, job.out + at, job.inputs + at, rows, job.columns)
     else:
-        forward_rows(False, y, x, rows, columns)
+        forward_rows(False, job.out + at, job.inputs + at, rows, job.columns)
 
 
-cdef void backward_chunk(
-    bint logarithm, real* dx, const real* dy, const real* y, Py_ssize_t rows, Py_ssize_t columns,
-) noexcept nogil:
-    if logarithm:
-        backward_rows(True, dx, dy, y, rows, columns)
+cdef void backward_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Job* job = <const Job*>context
+    cdef Py_ssize_t at = chunk * job.height * job.columns
+    cdef Py_ssize_t rows = min(job.height, job.rows - chunk * job.height)
+    if job.logarithm:
+        backward_rows(True, job.out + at, job.dy + at, job.inputs + at, rows, job.columns)
     else:
-        backward_rows(False, dx, dy, y, rows, columns)
+        backward_rows(False, job.out + at, job.dy + at, job.inputs + at, rows, job.columns)
 
 
 cdef void softmax_forward(
@@ -152,14 +163,8 @@ cdef void softmax_forward(
     Py_ssize_t rows, Py_ssize_t columns, int threads,
 ) noexcept nogil:
     """y = exp(x - m) / sum(exp(x - m)) by rows, m the row's maximum; or the logarithm of it"""
-    cdef Py_ssize_t height = rows_of_chunk(columns)
-    cdef Py_ssize_t chunk, at
-    if threads == 1:
-        forward_chunk(logarithm, y, x, rows, columns)
-        return
-    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
-        at = chunk * height * columns
-        forward_chunk(logarithm, y + at, x + at, min(height, rows - chunk * height), columns)
+    cdef Job job = Job(logarithm, y, NULL, x, rows, columns, rows_of_chunk(columns))
+    run_tasks(forward_chunk, &job, (rows + job.height - 1) // job.height, NULL, 0, threads)
 
 
 cdef void softmax_backward(
@@ -170,15 +175,8 @@ cdef void softmax_backward(
     Py_ssize_t rows, Py_ssize_t columns, int threads,
 ) noexcept nogil:
     """dx = y (dy - sum(dy y)) by rows, or dy - exp(y) sum(dy) where y is the logarithm"""
-    cdef Py_ssize_t height = rows_of_chunk(columns)
-    cdef Py_ssize_t chunk, at
-    if threads == 1:
-        backward_chunk(logarithm, dx, dy, y, rows, columns)
-        return
-    for chunk in prange((rows + height - 1) // height, schedule="static", num_threads=threads):
-        at = chunk * height * columns
-        backward_chunk(logarithm, dx + at, dy + at, y + at, min(height, rows - chunk * height),
-                       columns)
+    cdef Job job = Job(logarithm, dx, dy, y, rows, columns, rows_of_chunk(columns))
+    run_tasks(backward_chunk, &job, (rows + job.height - 1) // job.height, NULL, 0, threads)
 
 
 cdef void run_softmax_forward(const Step* s) noexcept nogil:

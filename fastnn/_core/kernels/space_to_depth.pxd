@@ -11,11 +11,18 @@ A kernel of 11 x 11 and stride 4 on 3 channels becomes 3 x 3 on 48, with zeros f
 column of taps beyond the eleventh, and Winograd's tiles fit it.
 """
 
-from cython.parallel cimport prange
 from fastnn._core.kernels.convolution cimport Convolution
 from fastnn._core.kernels.winograd_tiling cimport Tiling
 from fastnn._core.simd cimport LANES, real, v_load, v_load_first, v_store, v_store_first
+from fastnn._core.tasks cimport run_tasks
 from libc.string cimport memcpy, memset
+
+
+cdef struct Images:
+    const Tiling* t
+    const Convolution* g
+    real* blocks         # (images, t.height, t.width, stride * stride * channels)
+    const real* x        # (images, height, width, channels)
 
 
 cdef inline void copy_elements(real* to, const real* source, const Py_ssize_t count) noexcept nogil:
@@ -28,23 +35,21 @@ cdef inline void copy_elements(real* to, const real* source, const Py_ssize_t co
         v_store_first(to + i, v_load_first(source + i, count - i), count - i)
 
 
-cdef inline void blocks_row(
-    const Tiling* t, const Convolution* g,
-    real* blocks,        # (images, t.height, t.width, stride * stride * channels)
-    const real* x,       # (images, height, width, channels)
-    const Py_ssize_t row,
-) noexcept nogil:
+cdef inline void blocks_row(const void* context, Py_ssize_t row, char* workspace) noexcept nogil:
     """One row of blocks, counted over all images."""
+    cdef const Images* images = <const Images*>context
+    cdef const Tiling* t = images.t
+    cdef const Convolution* g = images.g
     cdef Py_ssize_t image = row // t.height
     cdef Py_ssize_t top = row % t.height * t.stride - g.pad_top
     cdef Py_ssize_t run = t.stride * g.channels
     cdef Py_ssize_t block, i, j, left
     cdef const real* source
-    cdef real* to = blocks + row * t.width * t.stride * run
+    cdef real* to = images.blocks + row * t.width * t.stride * run
     for block in range(t.width):
         left = block * t.stride - g.pad_left
         for i in range(t.stride):
-            source = x + ((image * g.height + top + i) * g.width + left) * g.channels
+            source = images.x + ((image * g.height + top + i) * g.width + left) * g.channels
             if top + i < 0 or top + i >= g.height:
                 memset(to, 0, run * sizeof(real))
             elif left >= 0 and left + t.stride <= g.width:
@@ -62,13 +67,8 @@ cdef inline void blocks_of_images(
     const real* x,       # (images, height, width, channels)
     const int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t row
-    if threads == 1:
-        for row in range(g.images * t.height):
-            blocks_row(t, g, blocks, x, row)
-    else:
-        for row in prange(g.images * t.height, schedule="static", num_threads=threads):
-            blocks_row(t, g, blocks, x, row)
+    cdef Images images = Images(t, g, blocks, x)
+    run_tasks(blocks_row, &images, g.images * t.height, NULL, 0, threads)
 
 
 cdef inline void image_row(

@@ -1,6 +1,5 @@
 """The optimizer: one pass over the flat buffers of all parameters, gradients and velocities."""
 
-from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
@@ -16,12 +15,16 @@ from fastnn._core.simd cimport (
     vreal,
 )
 from fastnn._core.step cimport Step, publish
+from fastnn._core.tasks cimport TASKS_WORTH_HELP, run_tasks
 
 cdef enum:
     # Elements of a partial sum.
     CHUNK = 4096
     # Threads divide a parameter at a multiple of so many elements, a line or two.
     LINE_ELEMENTS = 16
+    # So many elements come from beyond the second-level caches, whichever thread updates them: then
+    # threads help each other.
+    HELP_WORTH_ELEMENTS = 1048576
     # Sums of a norm that run side by side.
     SUMS = 64
     PLAIN = 0
@@ -35,6 +38,22 @@ cdef struct Rates:
     real momentum
     real gradient_gain       # 1 - dampening
     real weight_decay
+
+cdef struct Update:
+    int kind
+    bint first_step
+    real* weight
+    real* velocity
+    const real* gradient
+    const int64_t* bounds
+    Py_ssize_t parameters
+    Py_ssize_t parts
+    Rates rates
+
+cdef struct Norm:
+    const real* gradient
+    Py_ssize_t n
+    double* partial          # (chunks,)
 
 
 cdef inline vreal descend(
@@ -90,24 +109,26 @@ cdef void sgd_chunk(
         sgd_of_kind(MOMENTUM, weight, velocity, gradient, n, rates)
 
 
-cdef void sgd_part(
-    int kind, bint first_step, real* weight, real* velocity, const real* gradient,
-    const int64_t* bounds, Py_ssize_t parameters, Py_ssize_t part, int parts, Rates rates,
-) noexcept nogil:
-    """A thread's part of each parameter: the rows whose gradient it has computed, and reads next.
+cdef void sgd_part(const void* context, Py_ssize_t part, char* workspace) noexcept nogil:
+    """A part of each parameter: for a thread the rows whose gradient it has computed, and reads next.
 
     Halves of all elements would be other ones, and a line from another core takes as long as many of
     one's own.
     """
+    cdef const Update* u = <const Update*>context
     cdef Py_ssize_t i, n, first, last
-    for i in range(parameters):
-        n = bounds[i + 1] - bounds[i]
-        first = part * n // parts // LINE_ELEMENTS * LINE_ELEMENTS
-        last = (part + 1) * n // parts // LINE_ELEMENTS * LINE_ELEMENTS if part + 1 < parts else n
+    for i in range(u.parameters):
+        n = u.bounds[i + 1] - u.bounds[i]
+        first = start_of_part(part, u.parts, n)
+        last = start_of_part(part + 1, u.parts, n)
         if first < last:
-            first, last = first + bounds[i], last + bounds[i]
-            sgd_chunk(kind, first_step, weight + first, velocity + first if kind else NULL,
-                      gradient + first, last - first, rates)
+            first, last = first + u.bounds[i], last + u.bounds[i]
+            sgd_chunk(u.kind, u.first_step, u.weight + first, u.velocity + first if u.kind else NULL,
+                      u.gradient + first, last - first, u.rates)
+
+
+cdef inline Py_ssize_t start_of_part(Py_ssize_t part, Py_ssize_t parts, Py_ssize_t n) noexcept nogil:
+    return part * n // parts // LINE_ELEMENTS * LINE_ELEMENTS if part < parts else n
 
 
 cdef void sgd_update(
@@ -126,10 +147,13 @@ cdef void sgd_update(
     v = momentum v + (1 - dampening) g, but v = g at the first step
     weight = weight - lr v, or weight - lr (g + momentum v) by Nesterov
     """
-    cdef bint first_step = False
-    cdef int kind = PLAIN
-    cdef Rates rates
-    cdef Py_ssize_t part
+    cdef Update u
+    cdef Rates* rates = &u.rates
+    u.weight, u.velocity, u.gradient = weight, velocity, gradient
+    u.bounds, u.parameters, u.parts = bounds, parameters, threads
+    u.kind, u.first_step = PLAIN, False
+    if threads > 1 and bounds[parameters] >= HELP_WORTH_ELEMENTS:
+        u.parts *= TASKS_WORTH_HELP
     rates.gradient_scale = scale[0] if scale != NULL else <real>1
     rates.lr = <real>lr
     rates.momentum = <real>momentum
@@ -137,15 +161,11 @@ cdef void sgd_update(
     rates.weight_decay = <real>weight_decay
     # Without momentum there is no velocity, and no dampening either.
     if velocity != NULL and momentum != 0:
-        kind = NESTEROV if nesterov else MOMENTUM
-        first_step = steps_taken[0] == 0
-        if first_step:
+        u.kind = NESTEROV if nesterov else MOMENTUM
+        u.first_step = steps_taken[0] == 0
+        if u.first_step:
             rates.gradient_gain = 1
-    if threads == 1:
-        sgd_part(kind, first_step, weight, velocity, gradient, bounds, parameters, 0, 1, rates)
-        return
-    for part in prange(threads, schedule="static", num_threads=threads):
-        sgd_part(kind, first_step, weight, velocity, gradient, bounds, parameters, part, threads, rates)
+    run_tasks(sgd_part, &u, u.parts, NULL, 0, threads)
 
 
 cdef void count_step(int64_t* steps_taken) noexcept nogil:
@@ -153,13 +173,14 @@ cdef void count_step(int64_t* steps_taken) noexcept nogil:
     steps_taken[0] += 1
 
 
-cdef double squared_norm_of_chunk(const real* gradient, Py_ssize_t chunk, Py_ssize_t n) noexcept nogil:
+cdef void squared_norm_of_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
+    cdef const Norm* norm = <const Norm*>context
+    cdef const real* gradient = norm.gradient + chunk * CHUNK
+    cdef Py_ssize_t n = min(CHUNK, norm.n - chunk * CHUNK)
     cdef double sums[SUMS]
     cdef double value
     cdef Py_ssize_t i = 0
     cdef int j, half
-    gradient += chunk * CHUNK
-    n = min(CHUNK, n - chunk * CHUNK)
     for j in range(SUMS):
         sums[j] = 0
     while i + SUMS <= n:
@@ -175,7 +196,7 @@ cdef double squared_norm_of_chunk(const real* gradient, Py_ssize_t chunk, Py_ssi
         for j in range(half):
             sums[j] += sums[j + half]
         half = half // 2
-    return sums[0]
+    norm.partial[chunk] = sums[0]
 
 
 cdef void squared_norm(
@@ -189,12 +210,8 @@ cdef void squared_norm(
     cdef Py_ssize_t chunks = (n + CHUNK - 1) // CHUNK
     cdef Py_ssize_t chunk
     cdef double total = 0
-    if threads == 1:
-        for chunk in range(chunks):
-            partial[chunk] = squared_norm_of_chunk(gradient, chunk, n)
-    else:
-        for chunk in prange(chunks, schedule="static", num_threads=threads):
-            partial[chunk] = squared_norm_of_chunk(gradient, chunk, n)
+    cdef Norm norm = Norm(gradient, n, partial)
+    run_tasks(squared_norm_of_chunk, &norm, chunks, NULL, 0, threads)
     for chunk in range(chunks):
         total += partial[chunk]
     result[0] = <real>total
