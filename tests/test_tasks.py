@@ -1,11 +1,10 @@
-"""Tasks and teams: every task is done once, a share stays with its thread, and who is done helps."""
+"""Tasks and teams: every task is done once, and who is done with a share helps the others."""
 
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-
 from fastnn._core.cpu import has_openmp
 from fastnn._core.tasks import who_does
 
@@ -22,23 +21,31 @@ def test_every_task_is_done_once(tasks, threads):
 
 
 def test_few_tasks_stay_with_their_threads():
-    done_by, _ = who_does(6, 2, slow=range(1))
+    done_by, _ = who_does(6, 2, slow=range(1), microseconds=100)
     assert done_by.tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_short_jobs_stay_with_their_threads():
+    done_by, _ = who_does(8, 2)
+    assert done_by.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
 @with_openmp
-def test_who_is_done_helps():
-    """The second thread finishes its share while the first is at its first task or second."""
-    done_by, _ = who_does(40, 2, slow=range(20), milliseconds=2)
+@pytest.mark.parametrize("slow", [range(20), range(20, 40)])
+def test_who_is_done_helps(slow):
+    """One thread is done with its share while the other has done two of its tasks."""
+    done_by, _ = who_does(40, 2, slow=slow, microseconds=50)
+    halves = np.repeat([0, 1], 20)
     assert done_by[0] == 0
-    assert (done_by[:20] == 1).any()
+    assert (done_by != halves)[slow].any()
+    assert (done_by == halves)[[i for i in range(40) if i not in slow]].all()
 
 
 @with_openmp
 def test_shares_of_equal_tasks_are_even():
     """Each thread begins with its own half, so that what it wrote before is in its cache."""
     halves = np.repeat([0, 1], 20)
-    kept = [(who_does(40, 2, slow=range(40))[0] == halves).mean() for _ in range(10)]
+    kept = [(who_does(40, 2, microseconds=100)[0] == halves).mean() for _ in range(10)]
     assert max(kept) >= 0.9
 
 

@@ -2,14 +2,15 @@ cdef extern from *:
     enum:
         __ATOMIC_RELAXED
     Py_ssize_t __atomic_load_n(Py_ssize_t* place, int order) noexcept nogil
+    void __atomic_store_n(Py_ssize_t* place, Py_ssize_t value, int order) noexcept nogil
     Py_ssize_t __atomic_fetch_add(Py_ssize_t* place, Py_ssize_t value, int order) noexcept nogil
 
 cdef enum:
     # Threads help each other where there are that many tasks for each: one of fewer is so much of a
     # share that it does not pay to fetch its data from the cache of the core that has them.
     TASKS_WORTH_HELP = 4
-    # Threads of larger teams have a share in common.
-    MOST_SHARES = 64
+    # More than machines have cores; further threads of a team have nothing to do.
+    MOST_SHARES = 256
 
 # Does one task of a job that `context` tells of, in a workspace that no other thread has.
 ctypedef void (*Task)(const void* context, Py_ssize_t task, char* workspace) noexcept nogil

@@ -151,7 +151,7 @@ cdef inline void finish(int sums, const Batch* b, Py_ssize_t vector) noexcept no
 
 
 cdef struct Passes:
-    const Batch* b
+    Batch b
     int sums             # the first pass, or NOTHING
     int results          # the second, after the totals of every channel, or NOTHING
     Py_ssize_t chunks
@@ -166,32 +166,32 @@ cdef void do_block(const void* context, Py_ssize_t block, char* workspace) noexc
     cdef Py_ssize_t last = min(p.b.channels, first + BLOCK_VECTORS * LANES)
     cdef Py_ssize_t vector
     if p.sums != NOTHING:
-        do_chunk(p.sums, p.b, 0, first, last, p.b.rows)
+        do_chunk(p.sums, &p.b, 0, first, last, p.b.rows)
         for vector in range(block * BLOCK_VECTORS, vector_count(last)):
-            finish(p.sums, p.b, vector)
+            finish(p.sums, &p.b, vector)
     if p.results != NOTHING:
-        do_chunk(p.results, p.b, 0, first, last, p.b.rows)
+        do_chunk(p.results, &p.b, 0, first, last, p.b.rows)
 
 
 cdef void sum_chunk(const void* context, Py_ssize_t chunk, char* workspace) noexcept nogil:
     cdef const Passes* p = <const Passes*>context
-    do_chunk(p.sums, p.b, chunk, 0, p.b.channels, p.strip)
+    do_chunk(p.sums, &p.b, chunk, 0, p.b.channels, p.strip)
 
 
 cdef void finish_vector(const void* context, Py_ssize_t vector, char* workspace) noexcept nogil:
     cdef const Passes* p = <const Passes*>context
-    finish(p.sums, p.b, vector)
+    finish(p.sums, &p.b, vector)
 
 
 cdef void result_of_chunk(const void* context, Py_ssize_t task, char* workspace) noexcept nogil:
     """Of a thread's chunks from the last to the first: the last ones are still in the cache."""
     cdef const Passes* p = <const Passes*>context
-    do_chunk(p.results, p.b, from_end_of_share(task, p.chunks, p.threads), 0, p.b.channels, p.strip)
+    do_chunk(p.results, &p.b, from_end_of_share(task, p.chunks, p.threads), 0, p.b.channels, p.strip)
 
 
 cdef void two_passes(int sums, int results, const Batch* b, int threads) noexcept nogil:
     """Pass `sums`, the totals of every channel, then pass `results`; either may be NOTHING"""
-    cdef Passes p = Passes(b, sums, results, chunk_count(b.rows), STRIP_ROWS, threads)
+    cdef Passes p = Passes(b[0], sums, results, chunk_count(b.rows), STRIP_ROWS, threads)
     cdef Py_ssize_t vectors = vector_count(b.channels)
     if p.chunks <= 1:
         run_tasks(do_block, &p, (vectors + BLOCK_VECTORS - 1) // BLOCK_VECTORS, NULL, 0, threads)
