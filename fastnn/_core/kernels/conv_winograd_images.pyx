@@ -60,8 +60,8 @@ cdef struct Job:
     Py_ssize_t groups          # of LANES images
     Py_ssize_t band_rows       # rows of x, or of dx, that a band may have
     Py_ssize_t bands           # of an image
-    real* y                    # or dx, or U
-    const real* x              # or dy, or the weights of U
+    real* y                    # or dx
+    const real* x              # or dy
     const real* prepared
     const real* bias           # or NULL
     const real* output         # backward: of the activation before, or NULL
@@ -130,12 +130,18 @@ cdef inline void weights_of_channel(
         first += LANES
 
 
+cdef struct Weights:
+    Job job
+    real* u
+    const real* weight
+
+
 cdef void weight_task(const void* context, Py_ssize_t channel, char* workspace) noexcept nogil:
-    cdef const Job* job = <const Job*>context
-    if job.taps == 3:
-        weights_of_channel(3, job, job.y, job.x, channel)
+    cdef const Weights* w = <const Weights*>context
+    if w.job.taps == 3:
+        weights_of_channel(3, &w.job, w.u, w.weight, channel)
     else:
-        weights_of_channel(5, job, job.y, job.x, channel)
+        weights_of_channel(5, &w.job, w.u, w.weight, channel)
 
 
 cdef void conv2d_winograd_images_weight(
@@ -144,9 +150,8 @@ cdef void conv2d_winograd_images_weight(
     const Convolution* g, int threads,
 ) noexcept nogil:
     """u = G g G^T, for both directions"""
-    cdef Job job = job_of(g)
-    job.y, job.x = u, weight
-    run_tasks(weight_task, &job, g.channels, NULL, 0, threads)
+    cdef Weights w = Weights(job_of(g), u, weight)
+    run_tasks(weight_task, &w, g.channels, NULL, 0, threads)
 
 
 # ---- forward ------------------------------------------------------------------------------------
